@@ -1,0 +1,418 @@
+//! The multicall buffer: calls in order, their arguments in a fixed arena.
+//!
+//! Operations are pushed in the order in which they are to become effective. One that travels in
+//! an array joins the last call when that is of its kind and about the same domain, and opens a
+//! new call otherwise; nothing is ever placed before what was pushed earlier. A push that does not
+//! fit changes nothing. Pointers are worked out by [`Batch::prepare`], so a batch may be moved
+//! until then; preparing anew after a partial failure is allowed, and also undoes what a preempted
+//! hypercall has left in the argument words.
+
+use crate::{
+    DomId, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, Subject, VcpuMask,
+    abi::{self, multicall_entry},
+    prepared::{ArgumentMemory, NOT_RUN, PreparedCall, PreparedCalls, raw_call},
+};
+
+/// What ran out when a push was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchFull {
+    /// Room for updates.
+    Updates,
+    /// Room for calls.
+    Calls,
+    /// Room for `mmuext_op` operations, vCPU bitmaps and frame lists.
+    Words,
+}
+
+/// How a call carries its operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// An `mmu_update` array.
+    Updates(Subject),
+    /// An `mmuext_op` array.
+    Mmuext(DomId),
+    /// One operation in registers.
+    Registers,
+}
+
+/// One call of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its kind.
+    pub kind: EntryKind,
+    /// Index of its first update, for [`EntryKind::Updates`]; a position in the arena otherwise.
+    pub start: u16,
+    /// Operations in it.
+    pub len: u16,
+}
+
+/// Stands for the start of a call's own memory when it is read back; lower values mean something
+/// else in the flags of `update_va_mapping`.
+const RELATIVE: u64 = 8;
+/// Position in the arena of a bitmap or frame list that is not there.
+const NO_MEMORY: u16 = u16::MAX;
+
+/// A call and where its bitmap or frame list lies in the arena.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    entry: Entry,
+    memory: u16,
+}
+
+/// A buffer of at most `CALLS` calls with at most `UPDATES` page-table updates and an arena of
+/// `WORDS` 8-byte words for `mmuext_op` operations (3 words each), vCPU bitmaps and frame lists.
+#[derive(Debug)]
+pub struct Batch<const UPDATES: usize, const CALLS: usize, const WORDS: usize> {
+    calls: u16,
+    update_count: u16,
+    /// Words in use from the arena's start, by operations.
+    low: u16,
+    /// Words in use up to the arena's end, by bitmaps and frame lists.
+    high: u16,
+    spans: [Span; CALLS],
+    done: [u32; CALLS],
+    entries: [multicall_entry; CALLS],
+    updates: [MmuUpdate; UPDATES],
+    words: [u64; WORDS],
+}
+
+const EMPTY_SPAN: Span = Span { entry: Entry { kind: EntryKind::Registers, start: 0, len: 0 }, memory: NO_MEMORY };
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Default for Batch<UPDATES, CALLS, WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES, CALLS, WORDS> {
+    const FITS: () = assert!(
+        UPDATES < NO_MEMORY as usize && CALLS < NO_MEMORY as usize && WORDS < NO_MEMORY as usize,
+        "a batch counts in 16 bits"
+    );
+
+    /// An empty batch.
+    #[must_use]
+    pub const fn new() -> Self {
+        let () = Self::FITS;
+        Self {
+            calls: 0,
+            update_count: 0,
+            low: 0,
+            high: 0,
+            spans: [EMPTY_SPAN; CALLS],
+            done: [0; CALLS],
+            entries: [multicall_entry { op: 0, result: 0, args: [0; 6] }; CALLS],
+            updates: [MmuUpdate::EMPTY; UPDATES],
+            words: [0; WORDS],
+        }
+    }
+
+    /// Number of calls.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.calls as usize
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.calls == 0
+    }
+
+    /// Forgets everything.
+    pub const fn clear(&mut self) {
+        (self.calls, self.update_count, self.low, self.high) = (0, 0, 0, 0);
+    }
+
+    /// The updates in it, in order.
+    #[must_use]
+    pub fn updates(&self) -> &[MmuUpdate] {
+        self.updates.get(..self.update_count as usize).unwrap_or(&[])
+    }
+
+    /// Gives update `index` another value and command; the entry it is for stays the same.
+    pub fn amend(&mut self, index: usize, update: MmuUpdate) {
+        if let Some(place) = self.updates.get_mut(index)
+            && place.slot.same_entry(update.slot)
+        {
+            *place = update;
+        }
+    }
+
+    /// Call `index`.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Option<Entry> {
+        if index < self.len() { Some(self.spans.get(index)?.entry) } else { None }
+    }
+
+    /// The last call.
+    #[must_use]
+    pub fn last(&self) -> Option<Entry> {
+        self.entry(self.len().checked_sub(1)?)
+    }
+
+    /// Adds an update and answers with its index among [`Batch::updates`].
+    ///
+    /// # Errors
+    /// [`BatchFull`] where it does not fit; nothing has changed then.
+    #[inline]
+    pub fn push_update(&mut self, update: MmuUpdate, subject: Subject) -> Result<usize, BatchFull> {
+        let index = self.update_count;
+        let Some(place) = self.updates.get_mut(index as usize) else { return Err(BatchFull::Updates) };
+        match self.calls.checked_sub(1).and_then(|last| self.spans.get_mut(last as usize)) {
+            Some(last) if last.entry.kind == EntryKind::Updates(subject) => last.entry.len += 1,
+            _ => {
+                let Some(span) = self.spans.get_mut(self.calls as usize) else { return Err(BatchFull::Calls) };
+                let kind = EntryKind::Updates(subject);
+                *span = Span { entry: Entry { kind, start: index, len: 1 }, memory: NO_MEMORY };
+                self.calls += 1;
+            }
+        }
+        *place = update;
+        self.update_count = index + 1;
+        Ok(index as usize)
+    }
+
+    /// Adds an operation of any kind.
+    ///
+    /// # Errors
+    /// [`BatchFull`] where it does not fit; nothing has changed then.
+    pub fn push(&mut self, operation: &Operation) -> Result<(), BatchFull> {
+        match *operation {
+            Operation::Update { update, subject } => self.push_update(update, subject).map(drop),
+            Operation::Mmuext { op, domain } => self.push_mmuext(&op, domain),
+            _ => self.push_registers(operation),
+        }
+    }
+
+    fn push_mmuext(&mut self, op: &MmuextOp, domain: DomId) -> Result<(), BatchFull> {
+        let kind = EntryKind::Mmuext(domain);
+        let grows = self.last().is_some_and(|last| last.kind == kind);
+        if !grows && self.len() == CALLS {
+            return Err(BatchFull::Calls);
+        }
+        let bitmap_words = if op.vcpus().is_some() { VcpuMask::WORDS } else { 0 };
+        if self.free_words() < MmuextWords::WORDS + bitmap_words {
+            return Err(BatchFull::Words);
+        }
+        let bitmap = op.vcpus().map_or(NO_MEMORY, |vcpus| self.place(vcpus.words()));
+        let mut words = op.encode(0);
+        words.padding = bitmap.into();
+        let start = self.low;
+        self.store(start, words);
+        self.low += MmuextWords::WORDS as u16;
+        if grows {
+            self.spans[self.len() - 1].entry.len += 1;
+        } else {
+            self.open(Span { entry: Entry { kind, start, len: 1 }, memory: NO_MEMORY });
+        }
+        Ok(())
+    }
+
+    fn push_registers(&mut self, operation: &Operation) -> Result<(), BatchFull> {
+        let Some(raw) = operation.encode(0) else { return Err(BatchFull::Calls) };
+        if self.len() == CALLS {
+            return Err(BatchFull::Calls);
+        }
+        let frames = if let Operation::SetGdt(table) = operation { table.frames() } else { &[] };
+        let bitmap = operation.vcpus().map_or(&[][..], |vcpus| &vcpus.words()[..]);
+        if self.free_words() < frames.len() + bitmap.len() {
+            return Err(BatchFull::Words);
+        }
+        let memory = match (frames.len(), bitmap.len()) {
+            (0, 0) => NO_MEMORY,
+            (0, _) => self.place(bitmap),
+            _ => self.place_frames(frames),
+        };
+        let index = self.len();
+        self.entries[index].op = raw.number.into();
+        self.entries[index].args[..5].copy_from_slice(&raw.args);
+        self.open(Span { entry: Entry { kind: EntryKind::Registers, start: memory, len: 1 }, memory });
+        Ok(())
+    }
+
+    /// Takes back the last operation, which must be the last call's and an `mmuext_op`.
+    pub fn pop_mmuext(&mut self) -> Option<MmuextOp> {
+        let last = self.last()?;
+        let op = self.mmuext(self.len() - 1, last.len.checked_sub(1)?)?;
+        self.low -= MmuextWords::WORDS as u16;
+        if op.vcpus().is_some() {
+            self.high -= VcpuMask::WORDS as u16;
+        }
+        if last.len == 1 {
+            self.calls -= 1;
+        } else {
+            self.spans[self.len() - 1].entry.len -= 1;
+        }
+        Some(op)
+    }
+
+    /// Operation `item` of call `index`, as an `mmuext_op`.
+    #[must_use]
+    pub fn mmuext(&self, index: usize, item: u16) -> Option<MmuextOp> {
+        let Entry { kind: EntryKind::Mmuext(_), start, len } = self.entry(index)? else { return None };
+        if item >= len {
+            return None;
+        }
+        let at = start as usize + item as usize * MmuextWords::WORDS;
+        let words =
+            MmuextWords::from_memory([*self.words.get(at)?, *self.words.get(at + 1)?, *self.words.get(at + 2)?]);
+        let bitmap = self.bitmap(words.padding as u16);
+        MmuextOp::decode(words, |_| bitmap).ok()
+    }
+
+    /// Operation `item` of call `index`, of whatever kind.
+    #[must_use]
+    pub fn operation(&self, index: usize, item: u16) -> Option<Operation> {
+        let entry = self.entry(index)?;
+        match entry.kind {
+            EntryKind::Updates(subject) if item < entry.len => {
+                let update = *self.updates.get(entry.start as usize + item as usize)?;
+                Some(Operation::Update { update, subject })
+            }
+            EntryKind::Updates(_) => None,
+            EntryKind::Mmuext(domain) => Some(Operation::Mmuext { op: self.mmuext(index, item)?, domain }),
+            EntryKind::Registers => {
+                let memory = self.spans.get(index)?.memory;
+                let read = |address: u64| self.words.get(memory as usize + (address - RELATIVE) as usize / 8).copied();
+                let mut raw = raw_call(self.entries.get(index)?);
+                unpoint(&mut raw.args, raw.number, memory);
+                Operation::decode(&raw, read).ok()
+            }
+        }
+    }
+
+    /// Lays out the calls `first..` for a hypervisor, done counts and results reset.
+    pub fn prepare(&mut self, first: usize) -> PreparedCalls<'_> {
+        for index in first..self.len() {
+            self.point(index, 0);
+        }
+        let calls = first.min(self.len())..self.len();
+        let entries = self.entries.get_mut(calls).unwrap_or(&mut []);
+        PreparedCalls {
+            entries,
+            memory: ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done },
+        }
+    }
+
+    /// Lays out call `index` without its first `skip` operations; `None` where nothing is left.
+    pub fn prepare_call(&mut self, index: usize, skip: u16) -> Option<PreparedCall<'_>> {
+        if skip >= self.entry(index)?.len {
+            return None;
+        }
+        self.point(index, skip);
+        let raw = raw_call(self.entries.get(index)?);
+        let memory = ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done };
+        Some(PreparedCall { raw, memory })
+    }
+
+    /// What call `index`'s entry says after a multicall; `None` for one that has not run.
+    #[must_use]
+    pub fn outcome(&mut self, index: usize) -> Option<Outcome> {
+        let len = self.len();
+        let entries = self.entries.get_mut(..len)?;
+        PreparedCalls {
+            entries,
+            memory: ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done },
+        }
+        .outcome(index)
+    }
+
+    const fn free_words(&self) -> usize {
+        WORDS - self.low as usize - self.high as usize
+    }
+
+    fn open(&mut self, span: Span) {
+        self.spans[self.calls as usize] = span;
+        self.calls += 1;
+    }
+
+    fn store(&mut self, at: u16, words: MmuextWords) {
+        self.words[at as usize..at as usize + MmuextWords::WORDS].copy_from_slice(&words.to_memory());
+    }
+
+    /// Takes room at the arena's end.
+    fn place(&mut self, words: &[u64]) -> u16 {
+        self.high += words.len() as u16;
+        let at = WORDS - self.high as usize;
+        self.words[at..at + words.len()].copy_from_slice(words);
+        at as u16
+    }
+
+    fn place_frames(&mut self, frames: &[crate::Mfn]) -> u16 {
+        self.high += frames.len() as u16;
+        let at = WORDS - self.high as usize;
+        for (place, frame) in self.words[at..].iter_mut().zip(frames) {
+            *place = frame.number();
+        }
+        at as u16
+    }
+
+    fn bitmap(&self, at: u16) -> Option<VcpuMask> {
+        let words = self.words.get(at as usize..at as usize + VcpuMask::WORDS)?;
+        Some(VcpuMask::from_words([words[0], words[1]]))
+    }
+
+    fn word_address(&self, at: u16) -> u64 {
+        self.words.as_ptr().expose_provenance() as u64 + 8 * u64::from(at)
+    }
+
+    /// Writes the addresses into call `index`, whose first `skip` operations are left out.
+    fn point(&mut self, index: usize, skip: u16) {
+        let Span { entry: Entry { kind, start, len }, memory } = self.spans[index];
+        let done = (&raw mut self.done[index]).expose_provenance() as u64;
+        let arrays = match kind {
+            EntryKind::Updates(subject) => {
+                let array = self.updates.as_ptr().expose_provenance() as u64 + 16 * u64::from(start + skip);
+                Some((abi::HYPERCALL_MMU_UPDATE, array, subject.bits().into()))
+            }
+            EntryKind::Mmuext(domain) => {
+                self.point_bitmaps(start, len);
+                let array = self.word_address(start + skip * MmuextWords::WORDS as u16);
+                Some((abi::HYPERCALL_MMUEXT_OP, array, domain.number().into()))
+            }
+            EntryKind::Registers => None,
+        };
+        self.done[index] = 0;
+        let address = self.word_address(memory);
+        let entry = &mut self.entries[index];
+        entry.result = NOT_RUN;
+        if let Some((number, array, owner)) = arrays {
+            entry.op = number.into();
+            entry.args = [array, (len - skip).into(), done, owner, 0, 0];
+        } else if memory != NO_MEMORY {
+            point_memory(entry, address);
+        }
+    }
+
+    fn point_bitmaps(&mut self, start: u16, len: u16) {
+        for item in 0..len {
+            let at = (start + item * MmuextWords::WORDS as u16) as usize;
+            let bitmap = (self.words[at] >> 32) as u16;
+            if bitmap != NO_MEMORY {
+                self.words[at + 2] = self.word_address(bitmap);
+            }
+        }
+    }
+}
+
+/// Puts the address of a bitmap or frame list where the call expects it.
+const fn point_memory(entry: &mut multicall_entry, address: u64) {
+    if entry.op == abi::HYPERCALL_SET_GDT as u64 {
+        entry.args[0] = address;
+    } else {
+        entry.args[2] = entry.args[2] & abi::UVMF_FLUSHTYPE_MASK | address;
+    }
+}
+
+/// Replaces a prepared address by one relative to the arena's own memory, for reading back.
+const fn unpoint(args: &mut [u64; 5], number: u32, memory: u16) {
+    if memory == NO_MEMORY {
+        return;
+    }
+    if number == abi::HYPERCALL_SET_GDT {
+        args[0] = RELATIVE;
+    } else {
+        args[2] = args[2] & abi::UVMF_FLUSHTYPE_MASK | RELATIVE;
+    }
+}
