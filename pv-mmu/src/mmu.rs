@@ -1,0 +1,305 @@
+//! The way in, and the loop every call goes through: a step against the queue with upcalls masked,
+//! then, with the vCPU released, whatever the step left to tell.
+//!
+//! Between the step and the telling the caller may be preempted and moved. The switch hook of the
+//! vCPU it left then tells in its stead; so nothing is told twice and nothing stays untold (R2, R14).
+
+use core::fmt;
+
+use hypercall::{ENTRIES_PER_TABLE, InterruptContext, MmuextOp, Operation, Pte, PteSlot, SwitchContext, TaskContext};
+
+use crate::{
+    Callback, Context, ContextSwitch, Dynamic, Failure, Interrupt, Outside, Platform, Region, Report, Stats, Status,
+    TaskState,
+    caller::Caller,
+    queue::{Height, Notice, QueueSteps, Range, Request, Step},
+    stats::FlushReason,
+};
+
+/// Why a range is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// It has no entries.
+    Empty,
+    /// It reaches beyond its table.
+    BeyondTable {
+        /// Where it starts.
+        slot: PteSlot,
+        /// How many entries it has.
+        count: usize,
+    },
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the range has no entries"),
+            Self::BeyondTable { slot, count } => {
+                write!(f, "{count} entries from {slot} reach beyond the table; split the range")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RangeError {}
+
+/// Who is told of a failure.
+pub(crate) enum Told<'t> {
+    /// The task, at its leave.
+    Task(&'t mut TaskState),
+    /// The platform, at once.
+    Platform,
+}
+
+/// Whether an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    Lazy,
+    Immediate(FlushReason),
+}
+
+/// The library, bound to a kernel.
+#[derive(Debug)]
+pub struct Mmu<'p, P: Platform> {
+    platform: &'p P,
+}
+
+impl<P: Platform> Clone for Mmu<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for Mmu<'_, P> {}
+
+impl<'p, P: Platform> Mmu<'p, P> {
+    /// The library on `platform`.
+    #[must_use]
+    pub const fn new(platform: &'p P) -> Self {
+        Self { platform }
+    }
+
+    /// Enters a region: until it is left, `task`'s operations may wait (R1).
+    ///
+    /// A region of this task that was leaked is flushed and reported first (R2).
+    pub fn enter<'r>(self, task: &'r mut TaskState, context: &'r TaskContext) -> Region<'r, P>
+    where
+        'p: 'r,
+    {
+        Region::enter(self, task, context)
+    }
+
+    /// Operations of `task` outside any region: each is effective when it returns.
+    pub fn outside<'r>(self, task: &'r mut TaskState, context: &'r TaskContext) -> Outside<'r, P>
+    where
+        'p: 'r,
+    {
+        Outside::new(self, task, context)
+    }
+
+    /// Operations of an interrupt handler: each is effective when it returns, whatever the
+    /// interrupted task has queued (R6).
+    pub fn interrupt<'r>(self, context: &'r InterruptContext) -> Interrupt<'r, P>
+    where
+        'p: 'r,
+    {
+        Interrupt::new(self, context)
+    }
+
+    /// The switch hook: whatever the outgoing task has queued and what the switch itself needs
+    /// leave as one ordered batch before the incoming task runs (R7).
+    pub fn switch<'r>(self, context: &'r SwitchContext) -> ContextSwitch<'r, P>
+    where
+        'p: 'r,
+    {
+        ContextSwitch::new(self, context)
+    }
+
+    /// The same operations with the context checked at run time, for callers that cannot carry
+    /// guards: C code, trace replay.
+    pub fn dynamic<'r>(self, task: &'r mut TaskState, context: Context<'r>) -> Dynamic<'r, P>
+    where
+        'p: 'r,
+    {
+        Dynamic::new(self, task, context)
+    }
+
+    /// The task ends: a region still open is flushed and reported (R2).
+    pub fn exit_task(self, task: &mut TaskState, _context: &TaskContext) {
+        self.end_leak(task);
+    }
+
+    /// The counts of the vCPU the caller is on (R17).
+    #[must_use]
+    pub fn stats(self) -> Stats {
+        self.platform.with_vcpu(|queue, _| queue.stats())
+    }
+
+    /// Switches counting on the caller's vCPU on or off; changes nothing else (R18).
+    pub fn count(self, on: bool) {
+        self.platform.with_vcpu(|queue, _| queue.count(on));
+    }
+
+    pub(crate) const fn platform(self) -> &'p P {
+        self.platform
+    }
+
+    /// Queues or issues one operation.
+    ///
+    /// # Errors
+    /// In immediate mode, that this operation is not effective.
+    pub(crate) fn submit(
+        self,
+        operation: &Operation,
+        height: Height,
+        mode: Mode,
+        mut told: Told<'_>,
+        caller: Caller,
+    ) -> Result<(), Failure> {
+        let Some(operation) = self.admit(operation) else { return Ok(()) };
+        let request = Request { operation, height, caller };
+        let status = match mode {
+            Mode::Lazy => {
+                self.step(&mut told, |queue, hypervisor| queue.add(&request, P::ON_FAILURE, hypervisor));
+                Status::Applied
+            }
+            Mode::Immediate(reason) => {
+                self.step(&mut told, |queue, hypervisor| queue.now(&request, reason, P::ON_FAILURE, hypervisor))
+            }
+        };
+        match status {
+            Status::Applied => Ok(()),
+            cause => Err(Failure::new(operation, cause, caller.location())),
+        }
+    }
+
+    /// Queues or issues updates of `count` consecutive entries.
+    pub(crate) fn submit_range<F: FnMut(usize) -> Pte>(
+        self,
+        slot: PteSlot,
+        count: usize,
+        pte_of: F,
+        mode: Mode,
+        mut told: Told<'_>,
+        caller: Caller,
+    ) -> Result<(), RangeError> {
+        if count == 0 {
+            return Err(RangeError::Empty);
+        }
+        if count > ENTRIES_PER_TABLE || slot.offset(count - 1).is_none() {
+            return Err(RangeError::BeyondTable { slot, count });
+        }
+        let (immediate, reason) = match mode {
+            Mode::Lazy => (false, FlushReason::Capacity),
+            Mode::Immediate(reason) => (true, reason),
+        };
+        let mut range = Range { slot, next: 0, end: count, pte_of, immediate, reason, caller };
+        while range.next < range.end {
+            self.step(&mut told, |queue, hypervisor| queue.add_range(&mut range, P::ON_FAILURE, hypervisor));
+        }
+        Ok(())
+    }
+
+    /// Hands over what is queued on the caller's vCPU.
+    pub(crate) fn flush(self, reason: FlushReason, mut told: Told<'_>) {
+        self.step(&mut told, |queue, hypervisor| queue.flush(reason, P::ON_FAILURE, hypervisor));
+    }
+
+    /// The entry as the caller's own operations have left it (R11).
+    pub(crate) fn read(self, slot: PteSlot) -> Pte {
+        let overlay = self.platform.with_vcpu(|queue, _| queue.overlay(slot));
+        let memory = self.platform.read_pte(slot);
+        overlay.map_or(memory, |overlay| overlay.over(memory))
+    }
+
+    /// Replaces an entry in memory, behind whatever is queued that it must not overtake (R10).
+    pub(crate) fn exchange(self, slot: PteSlot, pte: Pte, told: Told<'_>) -> Pte {
+        if self.platform.with_vcpu(|queue, _| queue.conflicts(slot)) {
+            self.flush(FlushReason::ReadModifyWrite, told);
+        }
+        self.platform.exchange_pte(slot, pte)
+    }
+
+    /// Registers a callback; flushes first when there is no room.
+    pub(crate) fn register(self, callback: Callback, after_last: bool, mut told: Told<'_>) {
+        while !self.platform.with_vcpu(|queue, _| queue.register(callback, after_last)) {
+            self.step(&mut told, |queue, hypervisor| queue.flush(FlushReason::Capacity, P::ON_FAILURE, hypervisor));
+        }
+    }
+
+    /// Ends a region that was left open.
+    pub(crate) fn end_leak(self, task: &mut TaskState) {
+        let depth = task.abandon();
+        if depth == 0 {
+            return;
+        }
+        self.flush(FlushReason::Leak, Told::Platform);
+        self.report_kept(task);
+        self.platform.report(&Report::LeakedRegion { depth });
+    }
+
+    /// Tells the platform of the failures a task has kept, when no leave is there to return them.
+    pub(crate) fn report_kept(self, task: &mut TaskState) {
+        if let Err(failures) = task.failures.take() {
+            failures.iter().for_each(|failure| self.platform.report(&Report::Failed(*failure)));
+        }
+    }
+
+    /// What of `operation` is left to do: a flush of vCPUs that are offline is not, and a table is
+    /// unpinned only once no other vCPU still has to leave it (R12).
+    fn admit(self, operation: &Operation) -> Option<Operation> {
+        let Operation::Mmuext { op, domain } = *operation else { return Some(*operation) };
+        let op = match op {
+            MmuextOp::TlbFlushMulti { vcpus } => {
+                MmuextOp::TlbFlushMulti { vcpus: vcpus.intersection(&self.platform.online()) }
+            }
+            MmuextOp::InvlpgMulti { address, vcpus } => {
+                MmuextOp::InvlpgMulti { address, vcpus: vcpus.intersection(&self.platform.online()) }
+            }
+            MmuextOp::Unpin { table } => {
+                self.platform.flush_others(table);
+                op
+            }
+            op => op,
+        };
+        let is_empty = op.vcpus().is_some_and(hypercall::VcpuMask::is_empty);
+        (!is_empty).then_some(Operation::Mmuext { op, domain })
+    }
+
+    /// Runs `step` until it is done, and tells what there is to tell each time the vCPU is released.
+    #[inline]
+    fn step<T>(self, told: &mut Told<'_>, mut step: impl FnMut(&mut P::Queue, &mut P::Hypervisor) -> Step<T>) -> T {
+        loop {
+            match self.platform.with_vcpu(&mut step) {
+                Step::Done(answer) => return answer,
+                Step::Collect(answer) => {
+                    self.collect(told);
+                    return answer;
+                }
+                Step::CollectFirst => self.collect(told),
+            }
+        }
+    }
+
+    #[cold]
+    fn collect(self, told: &mut Told<'_>) {
+        while let Some(notice) = self.platform.with_vcpu(|queue, _| queue.next_notice()) {
+            match notice {
+                Notice::Failed(failure) => self.tell(told, failure),
+                Notice::MulticallRefused(errno) => self.platform.report(&Report::MulticallRefused(errno)),
+                Notice::Run(callback, status) => callback.run(status),
+            }
+        }
+    }
+
+    fn tell(self, told: &mut Told<'_>, failure: Failure) {
+        let untold = match told {
+            Told::Task(task) => task.keep(failure),
+            Told::Platform => Err(failure),
+        };
+        if let Err(failure) = untold {
+            self.platform.report(&Report::Failed(failure));
+        }
+    }
+}

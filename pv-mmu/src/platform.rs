@@ -1,0 +1,50 @@
+//! What only the kernel knows.
+
+use hypercall::{Hypervisor, Mfn, Pte, PteSlot, VcpuMask};
+
+use crate::{FailurePolicy, Queue, Report};
+
+/// The kernel below the library: one small implementation per kernel.
+///
+/// The library keeps no statics, cells or atomics. Everything it shares between tasks, interrupts
+/// and vCPUs it reaches through these methods, so each call of one of them is a point at which the
+/// caller may be interrupted, preempted or moved, and between two of them nothing shared changes.
+pub trait Platform {
+    /// How this kernel calls its hypervisor.
+    type Hypervisor: Hypervisor;
+
+    /// The queue each vCPU has; [`VcpuQueue`](crate::VcpuQueue) with the capacity of choice.
+    type Queue: Queue;
+
+    /// What happens to the operations behind a refused one (R14).
+    const ON_FAILURE: FailurePolicy = FailurePolicy::Continue;
+
+    /// Runs `step` with the queue and the hypervisor of the vCPU the caller is on.
+    ///
+    /// Pins the caller to the vCPU and masks upcalls before, undoes both after; `step` is one step
+    /// against that vCPU (R9). The library never nests it, and never calls back into the kernel
+    /// from within `step`, except for the values of a range
+    /// ([`Region::set_ptes`](crate::Region::set_ptes)).
+    fn with_vcpu<R>(&self, step: impl FnOnce(&mut Self::Queue, &mut Self::Hypervisor) -> R) -> R;
+
+    /// Reads an entry from memory.
+    fn read_pte(&self, slot: PteSlot) -> Pte;
+
+    /// Replaces an entry in memory in one atomic step and answers with what it held, accessed and
+    /// dirty included. The tables are read-only to the guest: the hypervisor traps and emulates it.
+    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte;
+
+    /// The vCPUs that are online. Others have no TLB and are left out of flushes.
+    fn online(&self) -> VcpuMask;
+
+    /// Returns once no other vCPU's queue holds a base-pointer load away from `table` (R12): sends
+    /// whoever may hold one an interrupt whose handler calls
+    /// [`Interrupt::flush`](crate::Interrupt::flush), and waits. Called before `table` is unpinned.
+    /// A kernel whose switch code cannot be interrupted between queueing and
+    /// [`ContextSwitch::finish`](crate::ContextSwitch::finish) has nothing to wait for but that.
+    fn flush_others(&self, table: Mfn);
+
+    /// Is told what no caller is there to be told. Called with the vCPU released, possibly from an
+    /// interrupt handler or the switch code.
+    fn report(&self, report: &Report);
+}

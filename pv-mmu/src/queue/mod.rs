@@ -1,0 +1,473 @@
+//! The queue of one vCPU.
+//!
+//! Protocol. A queue is only ever reached through `Platform::with_vcpu`, which pins the caller and
+//! masks upcalls: each method here is one step that no interrupt, preemption or other vCPU can
+//! divide (R9). Between two steps anything may happen, so every step leaves the queue in a state
+//! that whoever comes next can carry on from: *filling*, or *settled* with notices left to collect.
+//! After a batch has been handed over and something in it was refused, the batch stays until each
+//! failure has been collected by [`QueueSteps::next_notice`]; while it stays nothing can be added,
+//! and whoever wants to add collects first ([`Step::CollectFirst`]).
+
+mod callback;
+mod index;
+mod issue;
+mod merge;
+mod status;
+
+use hypercall::{
+    Batch, BatchFull, DomId, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject, UpdateCommand,
+};
+
+pub use self::callback::Callback;
+use self::{
+    callback::{Callbacks, Position},
+    index::SlotIndex,
+    merge::{combine, covers},
+    status::Statuses,
+};
+use crate::{
+    Failure, FailurePolicy, Status,
+    caller::{Caller, Callers},
+    stats::{FlushReason, Stats},
+};
+
+/// Whether an update is known to be of an L1 entry, which is what may be merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Height {
+    /// An L1 entry.
+    Leaf,
+    /// An entry of L2 to L4, or not known.
+    Upper,
+}
+
+/// An operation and what the queue must know of it beyond its words.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub(crate) operation: Operation,
+    pub(crate) height: Height,
+    pub(crate) caller: Caller,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<T> {
+    /// Done, and nothing to collect.
+    Done(T),
+    /// Done; notices wait.
+    Collect(T),
+    /// Not done: notices of an earlier batch have to be collected before.
+    CollectFirst,
+}
+
+/// Something to act on once the vCPU is released.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice {
+    /// An operation is not effective.
+    Failed(Failure),
+    /// The hypervisor refused a multicall; its calls went out one by one.
+    MulticallRefused(hypercall::Errno),
+    /// A callback is to run.
+    Run(Callback, Status),
+}
+
+/// The steps of a queue, for the rest of the crate. Not for callers: the trait cannot be named
+/// outside.
+pub trait QueueSteps {
+    /// Adds an operation to the batch; flushes before when there is no room.
+    fn add<H: Hypervisor>(&mut self, request: &Request, policy: FailurePolicy, hypervisor: &mut H) -> Step<()>;
+
+    /// Adds the updates of `range` that are left, as far as there is room, and moves the range on.
+    /// What did not fit needs another step; so upcalls are open between two chunks (R15).
+    fn add_range<H: Hypervisor, F: FnMut(usize) -> Pte>(
+        &mut self,
+        range: &mut Range<F>,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+    ) -> Step<()>;
+
+    /// Adds an operation and hands everything over. Answers with the operation's own status, which
+    /// is not among the notices then.
+    fn now<H: Hypervisor>(
+        &mut self,
+        request: &Request,
+        reason: FlushReason,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+    ) -> Step<Status>;
+
+    /// Hands everything over.
+    fn flush<H: Hypervisor>(&mut self, reason: FlushReason, policy: FailurePolicy, hypervisor: &mut H) -> Step<()>;
+
+    /// The next notice.
+    fn next_notice(&mut self) -> Option<Notice>;
+
+    /// Registers a callback for the operation added last, or for the next flush. `false`: no room.
+    fn register(&mut self, callback: Callback, after_last: bool) -> bool;
+
+    /// What a read of `slot` must answer instead of `memory` (R11).
+    fn overlay(&self, slot: PteSlot) -> Option<Overlay>;
+
+    /// Whether a read-modify-write of `slot` in memory would overtake something (R10).
+    fn conflicts(&self, slot: PteSlot) -> bool;
+
+    /// The counts.
+    fn stats(&self) -> Stats;
+
+    /// Switches counting on or off.
+    fn count(&mut self, on: bool);
+}
+
+/// A queue that a [`Platform`](crate::Platform) keeps for each vCPU; implemented by [`VcpuQueue`]
+/// of any capacity.
+pub trait Queue: QueueSteps {}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Queue for VcpuQueue<UPDATES, CALLS, WORDS> {}
+
+/// A pending value of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    value: Pte,
+    preserves: bool,
+}
+
+impl Overlay {
+    /// The entry as it will read once the update is effective, given what memory holds now. Flags
+    /// that the hypervisor adds (`USER`, bit 52, `GLOBAL`) are not in it yet.
+    pub(crate) const fn over(self, memory: Pte) -> Pte {
+        if !self.preserves {
+            return self.value;
+        }
+        let noted = memory.bits() & PteFlags::ACCESSED_DIRTY.bits();
+        Pte::from_bits(self.value.bits() | noted)
+    }
+}
+
+/// A run of consecutive entries still to be added.
+pub struct Range<F> {
+    pub(crate) slot: PteSlot,
+    pub(crate) next: usize,
+    pub(crate) end: usize,
+    pub(crate) pte_of: F,
+    pub(crate) immediate: bool,
+    pub(crate) reason: FlushReason,
+    pub(crate) caller: Caller,
+}
+
+/// The queue of one vCPU: at most `UPDATES` page-table updates in at most `CALLS` calls, with
+/// `WORDS` 8-byte words for everything that is not an update (3 a flush, 2 more with a vCPU set).
+///
+/// The default holds one whole page table. `UPDATES` is also the bound on operations issued with
+/// upcalls masked (R15). No two vCPUs' queues should share a cache line: pad what holds them.
+#[derive(Debug)]
+pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const WORDS: usize = 128> {
+    batch: Batch<UPDATES, CALLS, WORDS>,
+    index: SlotIndex<UPDATES>,
+    /// Updates before this one are not merged into.
+    run_start: usize,
+    /// Calls that hold an update above L1.
+    upper: [bool; CALLS],
+    statuses: Statuses<UPDATES, CALLS, WORDS>,
+    /// Where to look for the next failure; `None` while filling.
+    collecting: Option<Position>,
+    multicall_refused: Option<hypercall::Errno>,
+    callbacks: Callbacks,
+    callers: Callers<UPDATES, CALLS>,
+    stats: Stats,
+    counting: bool,
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Default for VcpuQueue<UPDATES, CALLS, WORDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
+    const USABLE: () = assert!(
+        UPDATES > 0 && CALLS > 0 && WORDS >= Operation::MAX_WORDS,
+        "a queue has room for one update and for one operation of any other kind"
+    );
+
+    /// An empty queue, counting.
+    #[must_use]
+    pub const fn new() -> Self {
+        let () = Self::USABLE;
+        Self {
+            batch: Batch::new(),
+            index: SlotIndex::new(),
+            run_start: 0,
+            upper: [false; CALLS],
+            statuses: Statuses::new(),
+            collecting: None,
+            multicall_refused: None,
+            callbacks: Callbacks::new(),
+            callers: Callers::new(),
+            stats: Stats::ZERO,
+            counting: true,
+        }
+    }
+
+    /// Operations waiting to be handed over.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        if self.collecting.is_some() { 0 } else { self.operations() }
+    }
+
+    fn operations(&self) -> u64 {
+        (0..self.batch.len()).filter_map(|call| self.batch.entry(call)).map(|entry| u64::from(entry.len)).sum()
+    }
+
+    #[inline]
+    fn asked(&mut self) {
+        self.stats.queued += u64::from(self.counting);
+    }
+
+    /// Puts `request` at the end, where its order is certain.
+    fn append(&mut self, request: &Request) -> Result<(), BatchFull> {
+        let calls = self.batch.len();
+        match request.operation {
+            Operation::Update { update, subject } => self.append_update(update, subject, request.height)?,
+            _ => {
+                self.batch.push(&request.operation)?;
+                self.run_start = self.batch.updates().len();
+            }
+        }
+        self.note_call(calls, request);
+        Ok(())
+    }
+
+    #[inline]
+    fn append_update(&mut self, update: MmuUpdate, subject: Subject, height: Height) -> Result<(), BatchFull> {
+        let calls = self.batch.len();
+        let position = self.batch.push_update(update, subject)?;
+        self.index.note(self.batch.updates().get(..position).unwrap_or(&[]), position, update.slot);
+        if self.batch.len() != calls {
+            self.run_start = position;
+        }
+        if height == Height::Upper {
+            self.run_start = position + 1;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known of the call the last operation went into; `before` is how many there were.
+    #[inline]
+    fn note_call(&mut self, before: usize, request: &Request) {
+        let Some(last) = self.batch.len().checked_sub(1) else { return };
+        let is_upper = request.height == Height::Upper && matches!(request.operation, Operation::Update { .. });
+        if let Some(upper) = self.upper.get_mut(last) {
+            *upper = is_upper || (*upper && last < before);
+        }
+        match request.operation {
+            Operation::Update { .. } => self.callers.of_update(self.batch.updates().len() - 1, request.caller),
+            _ => self.callers.of_call(last, request.caller),
+        }
+    }
+
+    /// Joins `update` with a pending one of its entry; `false` where there is none to join.
+    #[inline]
+    fn merge(&mut self, update: MmuUpdate, caller: Caller) -> bool {
+        let updates = self.batch.updates();
+        let Some(position) = self.index.newest(updates, update.slot) else { return false };
+        if position < self.run_start {
+            return false;
+        }
+        let Some(joined) = updates.get(position).and_then(|older| combine(*older, update)) else { return false };
+        self.batch.amend(position, joined);
+        self.callers.of_update(position, caller);
+        self.stats.merged += u64::from(self.counting);
+        true
+    }
+
+    /// Drops pending TLB flushes beside `op` that it makes needless; `true` where one that stays
+    /// makes `op` itself so.
+    fn supersede(&mut self, op: &MmuextOp, domain: DomId) -> bool {
+        while let Some((position, last)) = self.last_flush(domain) {
+            if covers(&last, op) {
+                self.stats.superseded += u64::from(self.counting);
+                return true;
+            }
+            if !covers(op, &last) || self.callbacks.waits_for(position) {
+                return false;
+            }
+            self.batch.pop_mmuext();
+            self.stats.superseded += u64::from(self.counting);
+        }
+        false
+    }
+
+    /// The last operation, when that is a TLB flush for `domain`.
+    fn last_flush(&self, domain: DomId) -> Option<(Position, MmuextOp)> {
+        let position = self.last_position()?;
+        let Operation::Mmuext { op, domain: of } = self.batch.operation(position.call.into(), position.item)? else {
+            return None;
+        };
+        (op.is_tlb_flush() && of == domain).then_some((position, op))
+    }
+
+    fn last_position(&self) -> Option<Position> {
+        let call = self.batch.len().checked_sub(1)?;
+        let item = self.batch.entry(call)?.len.checked_sub(1)?;
+        Some(Position { call: call as u16, item })
+    }
+
+    /// Merges or appends; what is asked for is in the queue afterwards.
+    #[inline]
+    fn place(&mut self, request: &Request) -> Result<(), BatchFull> {
+        let absorbed = match request.operation {
+            Operation::Update { update, .. } if request.height == Height::Leaf && self.run_is_open(request) => {
+                self.merge(update, request.caller)
+            }
+            Operation::Mmuext { op, domain } if op.is_tlb_flush() => self.supersede(&op, domain),
+            _ => false,
+        };
+        if absorbed { Ok(()) } else { self.append(request) }
+    }
+
+    /// Whether the last call is an array that `request` would join, so that the run goes on.
+    #[inline]
+    fn run_is_open(&self, request: &Request) -> bool {
+        let Operation::Update { subject, .. } = request.operation else { return false };
+        self.batch.last().is_some_and(|last| last.kind == hypercall::EntryKind::Updates(subject))
+    }
+
+    #[inline]
+    const fn step<T>(&self, answer: T) -> Step<T>
+    where
+        T: Copy,
+    {
+        if self.has_notices() { Step::Collect(answer) } else { Step::Done(answer) }
+    }
+
+    #[inline]
+    const fn has_notices(&self) -> bool {
+        self.collecting.is_some() || self.multicall_refused.is_some() || self.callbacks.any_due()
+    }
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps for VcpuQueue<UPDATES, CALLS, WORDS> {
+    #[inline]
+    fn add<H: Hypervisor>(&mut self, request: &Request, policy: FailurePolicy, hypervisor: &mut H) -> Step<()> {
+        if self.collecting.is_some() {
+            return Step::CollectFirst;
+        }
+        if self.place(request).is_err() {
+            self.issue(FlushReason::Capacity, policy, hypervisor);
+            if self.collecting.is_some() || self.place(request).is_err() {
+                return Step::CollectFirst;
+            }
+        }
+        self.asked();
+        self.step(())
+    }
+
+    fn add_range<H: Hypervisor, F: FnMut(usize) -> Pte>(
+        &mut self,
+        range: &mut Range<F>,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+    ) -> Step<()> {
+        if self.collecting.is_some() {
+            return Step::CollectFirst;
+        }
+        while range.next < range.end {
+            let Some(slot) = range.slot.offset(range.next) else { break };
+            if self.batch.updates().len() == UPDATES {
+                break;
+            }
+            let operation =
+                Operation::Update { update: MmuUpdate::new(slot, (range.pte_of)(range.next)), subject: Subject::SELF };
+            let request = Request { operation, height: Height::Leaf, caller: range.caller };
+            let placed = if range.immediate { self.append(&request) } else { self.place(&request) };
+            if placed.is_err() {
+                break;
+            }
+            self.asked();
+            range.next += 1;
+        }
+        if range.next < range.end {
+            self.issue(FlushReason::Capacity, policy, hypervisor);
+        } else if range.immediate {
+            self.issue(range.reason, policy, hypervisor);
+        }
+        self.step(())
+    }
+
+    fn now<H: Hypervisor>(
+        &mut self,
+        request: &Request,
+        reason: FlushReason,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+    ) -> Step<Status> {
+        if self.collecting.is_some() {
+            return Step::CollectFirst;
+        }
+        self.asked();
+        if self.batch.is_empty() && self.callbacks.is_empty() {
+            return Step::Done(self.direct(&request.operation, hypervisor));
+        }
+        if self.append(request).is_err() {
+            self.issue(FlushReason::Capacity, policy, hypervisor);
+            let status = self.direct(&request.operation, hypervisor);
+            return self.step(status);
+        }
+        let position = self.last_position();
+        self.issue(reason, policy, hypervisor);
+        let status = position.map_or(Status::Applied, |position| self.take_status(position));
+        self.step(status)
+    }
+
+    fn flush<H: Hypervisor>(&mut self, reason: FlushReason, policy: FailurePolicy, hypervisor: &mut H) -> Step<()> {
+        if self.collecting.is_some() {
+            return Step::CollectFirst;
+        }
+        self.issue(reason, policy, hypervisor);
+        self.step(())
+    }
+
+    fn next_notice(&mut self) -> Option<Notice> {
+        if let Some(errno) = self.multicall_refused.take() {
+            return Some(Notice::MulticallRefused(errno));
+        }
+        if let Some(failure) = self.next_failure() {
+            return Some(Notice::Failed(failure));
+        }
+        self.callbacks.take_due().map(|(callback, status)| Notice::Run(callback, status))
+    }
+
+    fn register(&mut self, callback: Callback, after_last: bool) -> bool {
+        let position = if after_last && self.collecting.is_none() { self.last_position() } else { None };
+        !self.callbacks.is_full() && self.callbacks.add(callback, position)
+    }
+
+    fn overlay(&self, slot: PteSlot) -> Option<Overlay> {
+        if self.collecting.is_some() {
+            return None;
+        }
+        let updates = self.batch.updates();
+        let update = updates.get(self.index.newest(updates, slot)?)?;
+        Some(Overlay { value: update.pte(), preserves: update.slot.command() == Some(UpdateCommand::PreserveAd) })
+    }
+
+    fn conflicts(&self, slot: PteSlot) -> bool {
+        if self.collecting.is_some() || self.batch.is_empty() {
+            return false;
+        }
+        self.run_start > 0 || self.batch.len() > 1 || self.index.newest(self.batch.updates(), slot).is_some()
+    }
+
+    fn stats(&self) -> Stats {
+        Stats { pending: self.pending(), ..self.stats }
+    }
+
+    fn count(&mut self, on: bool) {
+        let pending = self.pending();
+        match (self.counting, on) {
+            (false, true) => self.stats.queued += pending,
+            (true, false) => self.stats.queued = self.stats.queued.saturating_sub(pending),
+            _ => {}
+        }
+        self.counting = on;
+    }
+}

@@ -1,0 +1,169 @@
+//! Lazy MMU regions, as guards.
+
+use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext};
+
+use crate::{
+    Callback, Failure, Failures, Mmu, Platform, RangeError, TaskState,
+    caller::Caller,
+    mmu::{Mode, Told},
+    operations::{Operations, private::Submit},
+    queue::Height,
+    stats::FlushReason,
+};
+
+/// A lazy MMU region: from [`Mmu::enter`] to [`Region::leave`], or to the drop.
+///
+/// Operations asked for in it may wait until it is left, in the order asked. They are handed over
+/// earlier when the queue is full, when the task is switched out, and when something that must not
+/// overtake them is asked for. The region borrows its task, so a second one does not compile:
+///
+/// ```compile_fail,E0499
+/// # use hypercall::TaskContext; use pv_mmu::{Mmu, Platform, TaskState};
+/// fn nested<P: Platform>(mmu: Mmu<'_, P>, task: &mut TaskState, context: &TaskContext) {
+///     let outer = mmu.enter(task, context);
+///     let inner = mmu.enter(task, context);
+///     drop((outer, inner));
+/// }
+/// ```
+#[must_use = "a region ends when it is dropped; leave it to learn of failures"]
+#[derive(Debug)]
+pub struct Region<'r, P: Platform> {
+    mmu: Mmu<'r, P>,
+    task: &'r mut TaskState,
+    _context: &'r TaskContext,
+}
+
+impl<'r, P: Platform> Region<'r, P> {
+    pub(crate) fn enter(mmu: Mmu<'r, P>, task: &'r mut TaskState, context: &'r TaskContext) -> Self {
+        mmu.end_leak(task);
+        // The task is outside any region now, so entering cannot be refused.
+        let entered = task.enter();
+        debug_assert!(entered.is_ok(), "a task without a region enters one");
+        Self { mmu, task, _context: context }
+    }
+
+    /// Sets `count` consecutive L1 entries from `slot` on; `pte_of` gives the entry for each number
+    /// from 0. The entries stay within one table.
+    ///
+    /// `pte_of` runs with upcalls masked and must not use the library.
+    ///
+    /// # Errors
+    /// [`RangeError`]; nothing has been queued then.
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn set_ptes(
+        &mut self,
+        slot: PteSlot,
+        count: usize,
+        pte_of: impl FnMut(usize) -> Pte,
+    ) -> Result<(), RangeError> {
+        self.mmu.submit_range(slot, count, pte_of, Mode::Lazy, Told::Task(self.task), Caller::here())
+    }
+
+    /// The entry as this region's operations have left it, pending ones included (R11).
+    #[must_use]
+    pub fn read_pte(&self, slot: PteSlot) -> Pte {
+        self.mmu.read(slot)
+    }
+
+    /// Empties an L1 entry at once and answers with what it held last, accessed and dirty bits of
+    /// the hardware included. A pending update of the entry is effective before (R10).
+    pub fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
+        self.mmu.exchange(slot, Pte::EMPTY, Told::Task(self.task))
+    }
+
+    /// An operation whose completion matters: `callback` runs once, after it has been handed over,
+    /// and is told what became of it.
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn operation_then(&mut self, operation: &Operation, callback: Callback) {
+        self.operation(operation);
+        self.mmu.register(callback, true, Told::Task(self.task));
+    }
+
+    /// Runs `callback` once, after the next flush of what is queued now, even if nothing is.
+    pub fn after_flush(&mut self, callback: Callback) {
+        self.mmu.register(callback, false, Told::Task(self.task));
+    }
+
+    /// Hands over what is queued; the region goes on (Linux's `arch_flush_lazy_mmu_mode`).
+    pub fn flush(&mut self) {
+        self.mmu.flush(FlushReason::Explicit, Told::Task(self.task));
+    }
+
+    /// Makes operations immediate until the answer is dropped (R5).
+    pub fn pause(&mut self) -> Paused<'_, P> {
+        self.mmu.flush(FlushReason::Pause, Told::Task(self.task));
+        Paused { mmu: self.mmu }
+    }
+
+    /// Ends the region. When this returns, each of its operations is effective or has been named
+    /// as failed: here, or to the platform where the flush was not this task's (R2).
+    ///
+    /// # Errors
+    /// The operations that are not effective.
+    pub fn leave(mut self) -> Result<(), Failures> {
+        self.end();
+        self.task.failures.take()
+    }
+
+    fn end(&mut self) {
+        self.mmu.flush(FlushReason::Leave, Told::Task(self.task));
+        self.task.end_leave();
+    }
+}
+
+impl<P: Platform> Submit for Region<'_, P> {
+    type Answer = ();
+
+    #[inline]
+    fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) {
+        let queued = self.mmu.submit(operation, height, Mode::Lazy, Told::Task(self.task), caller);
+        debug_assert!(queued.is_ok(), "what may wait is never refused at once");
+    }
+}
+
+impl<P: Platform> Drop for Region<'_, P> {
+    /// Leaves, unless [`Region::leave`] has; failures go to the platform.
+    fn drop(&mut self) {
+        if self.task.depth() > 0 {
+            self.end();
+            self.mmu.report_kept(self.task);
+        }
+    }
+}
+
+/// A pause of a region: operations are immediate until it is dropped. Pauses nest with
+/// [`Paused::pause`]; the region they belong to can neither be used nor left meanwhile.
+#[must_use = "the pause ends when it is dropped"]
+#[derive(Debug)]
+pub struct Paused<'r, P: Platform> {
+    mmu: Mmu<'r, P>,
+}
+
+impl<P: Platform> Paused<'_, P> {
+    /// A pause within the pause; it changes nothing by itself.
+    pub fn pause(&mut self) -> Paused<'_, P> {
+        Paused { mmu: self.mmu }
+    }
+
+    /// The entry (R11).
+    #[must_use]
+    pub fn read_pte(&self, slot: PteSlot) -> Pte {
+        self.mmu.read(slot)
+    }
+
+    /// Flushes one page of this vCPU's TLB.
+    ///
+    /// # Errors
+    /// The hypervisor's refusal.
+    pub fn flush_page(&mut self, address: hypercall::VirtAddr) -> Result<(), Failure> {
+        self.mmuext(MmuextOp::InvlpgLocal { address })
+    }
+}
+
+impl<P: Platform> Submit for Paused<'_, P> {
+    type Answer = Result<(), Failure>;
+
+    fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) -> Self::Answer {
+        self.mmu.submit(operation, height, Mode::Immediate(FlushReason::Immediate), Told::Platform, caller)
+    }
+}

@@ -1,0 +1,61 @@
+//! The context-switch hook.
+
+use hypercall::{Mfn, MmuextOp, Operation, SwitchContext, VirtAddr};
+
+use crate::{
+    Mmu, Platform,
+    caller::Caller,
+    mmu::{Mode, Told},
+    operations::{Operations, private::Submit},
+    queue::Height,
+    stats::FlushReason,
+};
+
+/// A context switch under way on one vCPU: between the outgoing task's last step and the incoming
+/// task's first.
+///
+/// What the outgoing task has queued, and what is asked for here (base pointers, descriptors, stack)
+/// leave as one ordered batch when it is finished or dropped (R7). It needs the queue alone, no
+/// task's state; it does not matter which of the two tasks the kernel calls current. Failures go to
+/// the platform.
+#[must_use = "the batch leaves when the switch is finished"]
+#[derive(Debug)]
+pub struct ContextSwitch<'r, P: Platform> {
+    mmu: Mmu<'r, P>,
+    _context: &'r SwitchContext,
+}
+
+impl<'r, P: Platform> ContextSwitch<'r, P> {
+    pub(crate) const fn new(mmu: Mmu<'r, P>, context: &'r SwitchContext) -> Self {
+        Self { mmu, _context: context }
+    }
+
+    /// Loads the base pointers of the incoming address space; frame 0 for no user tables.
+    pub fn base_pointers(&mut self, kernel: Mfn, user: Mfn) {
+        self.mmuext(MmuextOp::NewBaseptr { table: kernel });
+        self.mmuext(MmuextOp::NewUserBaseptr { table: user });
+    }
+
+    /// Sets the stack on which the kernel is entered from user mode.
+    pub fn stack(&mut self, ss: u64, sp: VirtAddr) {
+        self.operation(&Operation::StackSwitch { ss, sp });
+    }
+
+    /// Hands the batch over.
+    pub fn finish(self) {}
+}
+
+impl<P: Platform> Submit for ContextSwitch<'_, P> {
+    type Answer = ();
+
+    fn submit(&mut self, operation: &Operation, _height: Height, caller: Caller) {
+        let queued = self.mmu.submit(operation, Height::Upper, Mode::Lazy, Told::Platform, caller);
+        debug_assert!(queued.is_ok(), "what may wait is never refused at once");
+    }
+}
+
+impl<P: Platform> Drop for ContextSwitch<'_, P> {
+    fn drop(&mut self) {
+        self.mmu.flush(FlushReason::Switch, Told::Platform);
+    }
+}
