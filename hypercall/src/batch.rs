@@ -195,16 +195,15 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         if self.free_words() < MmuextWords::WORDS + bitmap_words {
             return Err(BatchFull::Words);
         }
-        let bitmap = op.vcpus().map_or(NO_MEMORY, |vcpus| self.place(vcpus.words()));
+        let bitmap = op.vcpus().map_or(NO_MEMORY, |vcpus| self.place(vcpus.words().iter().copied()));
         let mut words = op.encode(0);
         words.padding = bitmap.into();
         let start = self.low;
-        self.store(start, words);
+        self.words.iter_mut().skip(start.into()).zip(words.to_memory()).for_each(|(place, word)| *place = word);
         self.low += MmuextWords::WORDS as u16;
-        if grows {
-            self.spans[self.len() - 1].entry.len += 1;
-        } else {
-            self.open(Span { entry: Entry { kind, start, len: 1 }, memory: NO_MEMORY });
+        match self.last_span() {
+            Some(last) if grows => last.entry.len += 1,
+            _ => self.open(Span { entry: Entry { kind, start, len: 1 }, memory: NO_MEMORY }),
         }
         Ok(())
     }
@@ -216,33 +215,34 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         }
         let frames = if let Operation::SetGdt(table) = operation { table.frames() } else { &[] };
         let bitmap = operation.vcpus().map_or(&[][..], |vcpus| &vcpus.words()[..]);
-        if self.free_words() < frames.len() + bitmap.len() {
+        let needed = frames.len() + bitmap.len();
+        if self.free_words() < needed {
             return Err(BatchFull::Words);
         }
-        let memory = match (frames.len(), bitmap.len()) {
-            (0, 0) => NO_MEMORY,
-            (0, _) => self.place(bitmap),
-            _ => self.place_frames(frames),
+        let memory = if needed == 0 {
+            NO_MEMORY
+        } else {
+            self.place(frames.iter().map(|frame| frame.number()).chain(bitmap.iter().copied()))
         };
-        let index = self.len();
-        self.entries[index].op = raw.number.into();
-        self.entries[index].args[..5].copy_from_slice(&raw.args);
+        let Some(entry) = self.entries.get_mut(self.calls as usize) else { return Err(BatchFull::Calls) };
+        entry.op = raw.number.into();
+        entry.args.iter_mut().zip(raw.args).for_each(|(place, arg)| *place = arg);
         self.open(Span { entry: Entry { kind: EntryKind::Registers, start: memory, len: 1 }, memory });
         Ok(())
     }
 
     /// Takes back the last operation, which must be the last call's and an `mmuext_op`.
     pub fn pop_mmuext(&mut self) -> Option<MmuextOp> {
-        let last = self.last()?;
-        let op = self.mmuext(self.len() - 1, last.len.checked_sub(1)?)?;
+        let call = self.len().checked_sub(1)?;
+        let last = self.entry(call)?;
+        let op = self.mmuext(call, last.len.checked_sub(1)?)?;
         self.low -= MmuextWords::WORDS as u16;
         if op.vcpus().is_some() {
             self.high -= VcpuMask::WORDS as u16;
         }
-        if last.len == 1 {
-            self.calls -= 1;
-        } else {
-            self.spans[self.len() - 1].entry.len -= 1;
+        match self.last_span() {
+            Some(span) if last.len > 1 => span.entry.len -= 1,
+            _ => self.calls -= 1,
         }
         Some(op)
     }
@@ -322,35 +322,28 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         WORDS - self.low as usize - self.high as usize
     }
 
+    fn last_span(&mut self) -> Option<&mut Span> {
+        self.spans.get_mut((self.calls as usize).checked_sub(1)?)
+    }
+
+    /// Adds a call; the caller has seen that there is room.
     fn open(&mut self, span: Span) {
-        self.spans[self.calls as usize] = span;
-        self.calls += 1;
-    }
-
-    fn store(&mut self, at: u16, words: MmuextWords) {
-        self.words[at as usize..at as usize + MmuextWords::WORDS].copy_from_slice(&words.to_memory());
-    }
-
-    /// Takes room at the arena's end.
-    fn place(&mut self, words: &[u64]) -> u16 {
-        self.high += words.len() as u16;
-        let at = WORDS - self.high as usize;
-        self.words[at..at + words.len()].copy_from_slice(words);
-        at as u16
-    }
-
-    fn place_frames(&mut self, frames: &[crate::Mfn]) -> u16 {
-        self.high += frames.len() as u16;
-        let at = WORDS - self.high as usize;
-        for (place, frame) in self.words[at..].iter_mut().zip(frames) {
-            *place = frame.number();
+        if let Some(place) = self.spans.get_mut(self.calls as usize) {
+            *place = span;
+            self.calls += 1;
         }
+    }
+
+    /// Takes room at the arena's end; the caller has seen that there is room.
+    fn place(&mut self, words: impl Iterator<Item = u64> + Clone) -> u16 {
+        self.high += words.clone().count() as u16;
+        let at = WORDS - self.high as usize;
+        self.words.iter_mut().skip(at).zip(words).for_each(|(place, word)| *place = word);
         at as u16
     }
 
     fn bitmap(&self, at: u16) -> Option<VcpuMask> {
-        let words = self.words.get(at as usize..at as usize + VcpuMask::WORDS)?;
-        Some(VcpuMask::from_words([words[0], words[1]]))
+        Some(VcpuMask::from_words([*self.words.get(at as usize)?, *self.words.get(at as usize + 1)?]))
     }
 
     fn word_address(&self, at: u16) -> u64 {
@@ -359,8 +352,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 
     /// Writes the addresses into call `index`, whose first `skip` operations are left out.
     fn point(&mut self, index: usize, skip: u16) {
-        let Span { entry: Entry { kind, start, len }, memory } = self.spans[index];
-        let done = (&raw mut self.done[index]).expose_provenance() as u64;
+        let Some(Span { entry: Entry { kind, start, len }, memory }) = self.spans.get(index).copied() else { return };
         let arrays = match kind {
             EntryKind::Updates(subject) => {
                 let array = self.updates.as_ptr().expose_provenance() as u64 + 16 * u64::from(start + skip);
@@ -373,11 +365,12 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             }
             EntryKind::Registers => None,
         };
-        self.done[index] = 0;
         let address = self.word_address(memory);
-        let entry = &mut self.entries[index];
+        let (Some(done), Some(entry)) = (self.done.get_mut(index), self.entries.get_mut(index)) else { return };
+        *done = 0;
         entry.result = NOT_RUN;
         if let Some((number, array, owner)) = arrays {
+            let done = (&raw mut *done).expose_provenance() as u64;
             entry.op = number.into();
             entry.args = [array, (len - skip).into(), done, owner, 0, 0];
         } else if memory != NO_MEMORY {
@@ -385,12 +378,15 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         }
     }
 
+    /// Writes the addresses of vCPU bitmaps into the operations that have one.
     fn point_bitmaps(&mut self, start: u16, len: u16) {
-        for item in 0..len {
-            let at = (start + item * MmuextWords::WORDS as u16) as usize;
-            let bitmap = (self.words[at] >> 32) as u16;
+        let base = self.word_address(0);
+        let mut words = self.words.iter_mut().skip(start.into());
+        for _ in 0..len {
+            let (Some(head), Some(_), Some(arg2)) = (words.next(), words.next(), words.next()) else { break };
+            let bitmap = (*head >> 32) as u16;
             if bitmap != NO_MEMORY {
-                self.words[at + 2] = self.word_address(bitmap);
+                *arg2 = base + 8 * u64::from(bitmap);
             }
         }
     }

@@ -1,0 +1,159 @@
+//! Every entry point of the guest crates, reachable from exported functions, so that what is left
+//! in the archive is what a kernel would link.
+#![no_std]
+
+use core::cell::RefCell;
+
+use hypercall::{
+    Errno, Hypervisor, InterruptContext, Mfn, MmuUpdate, MmuextOp, Operation, Outcome, PreparedCall, PreparedCalls, Pte,
+    PteSlot, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr,
+};
+use pv_mmu::{Callback, Context, Mmu, Operations, Platform, Report, TaskState, VcpuQueue};
+
+/// A hypervisor behind C functions.
+pub struct Foreign {
+    update: extern "C" fn(*const MmuUpdate, usize, u32) -> i64,
+    call: extern "C" fn(u32, *const u64) -> i64,
+}
+
+impl Hypervisor for Foreign {
+    fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome {
+        let answer = (self.update)(updates.as_ptr(), updates.len(), subject.bits());
+        Outcome { done: updates.len() as u32, result: Errno::from_return(answer).map(drop) }
+    }
+
+    fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
+        let answer = (self.call)(call.raw().number, call.raw().args.as_ptr());
+        call.outcome(answer)
+    }
+
+    fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
+        for index in 0..calls.len() {
+            let Some(call) = calls.call(index) else { break };
+            let answer = (self.call)(call.raw().number, call.raw().args.as_ptr());
+            calls.set_result(index, answer);
+        }
+        Ok(())
+    }
+}
+
+/// One vCPU's kernel.
+pub struct Kernel {
+    vcpu: RefCell<(VcpuQueue, Foreign)>,
+    memory: extern "C" fn(u64, u64) -> u64,
+    report: extern "C" fn(u32),
+}
+
+impl Platform for Kernel {
+    type Hypervisor = Foreign;
+    type Queue = VcpuQueue;
+
+    fn with_vcpu<R>(&self, step: impl FnOnce(&mut VcpuQueue, &mut Foreign) -> R) -> R {
+        loop {
+            if let Ok(mut vcpu) = self.vcpu.try_borrow_mut() {
+                let (queue, hypervisor) = &mut *vcpu;
+                return step(queue, hypervisor);
+            }
+        }
+    }
+
+    fn read_pte(&self, slot: PteSlot) -> Pte {
+        Pte::from_bits((self.memory)(slot.bits(), 0))
+    }
+
+    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
+        Pte::from_bits((self.memory)(slot.bits(), pte.bits()))
+    }
+
+    fn online(&self) -> VcpuMask {
+        VcpuMask::from_words([3, 0])
+    }
+
+    fn flush_others(&self, table: Mfn) {
+        (self.report)(table.number() as u32);
+    }
+
+    fn report(&self, report: &Report) {
+        (self.report)(matches!(report, Report::Failed(_)).into());
+    }
+}
+
+fn task_context() -> TaskContext {
+    // SAFETY: 1. the functions below are a task's own code by their contract with C.
+    unsafe { TaskContext::assume() }
+}
+
+/// A region with every kind of operation.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_region(kernel: &Kernel, task: &mut TaskState, slot: PteSlot, pte: Pte, run: &Operation) -> u32 {
+    fn done(_: usize, _: pv_mmu::Status) {}
+    let context = task_context();
+    let mut region = Mmu::new(kernel).enter(task, &context);
+    region.set_pte(slot, pte);
+    region.commit_pte(slot, pte);
+    region.set_upper(slot, pte);
+    region.mmuext(MmuextOp::TlbFlushAll);
+    region.operation_then(run, Callback::new(done, 0));
+    region.after_flush(Callback::new(done, 1));
+    let range = region.set_ptes(slot, 16, |n| Pte::from_bits(pte.bits() + n as u64)).is_err();
+    let old = region.get_and_clear(slot).bits() ^ region.read_pte(slot).bits();
+    let paused = region.pause().set_pte(slot, pte).is_err();
+    region.flush();
+    region.leave().map_or_else(|failures| failures.count(), |()| u32::from(range) + u32::from(paused) + old as u32)
+}
+
+/// The same without a region.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_outside(kernel: &Kernel, task: &mut TaskState, slot: PteSlot, pte: Pte, run: &Operation) -> u32 {
+    let context = task_context();
+    let mut outside = Mmu::new(kernel).outside(task, &context);
+    let set = outside.set_pte(slot, pte).map(|owed| owed.flush_page(VirtAddr::unchecked(0)).is_ok()).is_ok();
+    let range = outside.set_ptes(slot, 8, |_| pte).map(|owed| owed.not_cached()).is_ok();
+    let other = outside.operation(run).map(|owed| owed.deferred()).is_ok();
+    u32::from(set) + u32::from(range) + u32::from(other)
+}
+
+/// A task by the dynamic rules.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_dynamic(kernel: &Kernel, task: &mut TaskState, slot: PteSlot, pte: Pte) -> u32 {
+    let context = task_context();
+    let mut dynamic = Mmu::new(kernel).dynamic(task, Context::Task(&context));
+    let calls = [
+        dynamic.enter().is_ok(),
+        dynamic.set_pte(slot, pte).is_ok(),
+        dynamic.pause().is_ok(),
+        dynamic.resume().is_ok(),
+        dynamic.set_ptes(slot, 3, |_| pte).is_ok(),
+        dynamic.leave().is_ok(),
+    ];
+    Mmu::new(kernel).exit_task(task, &context);
+    calls.iter().map(|ok| u32::from(*ok)).sum()
+}
+
+/// An interrupt handler and a context switch.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_interrupt_and_switch(kernel: &Kernel, slot: PteSlot, pte: Pte, table: Mfn) -> u64 {
+    // SAFETY: 1. an interrupt handler by this function's contract with C; 2. and then the switch code.
+    let (interrupt, switch) = unsafe { (InterruptContext::assume(), SwitchContext::assume()) };
+    let mut handler = Mmu::new(kernel).interrupt(&interrupt);
+    let ok = handler.set_pte(slot, pte).is_ok();
+    handler.flush();
+    let mut hook = Mmu::new(kernel).switch(&switch);
+    hook.base_pointers(table, table);
+    hook.stack(0xe02b, VirtAddr::unchecked(0));
+    hook.finish();
+    Mmu::new(kernel).count(false);
+    Mmu::new(kernel).stats().queued + u64::from(ok)
+}
+
+/// What the gate exists to find.
+#[cfg(feature = "planted-panic")]
+#[unsafe(no_mangle)]
+pub extern "C" fn planted(values: &[u32; 4], index: usize) -> u32 {
+    values[index]
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,5 @@
+//! The ABI, seen from outside the crate.
+
+mod adapters;
+mod batch;
+mod common;
