@@ -194,7 +194,8 @@ impl<'p, P: Platform> Mmu<'p, P> {
             Mode::Lazy => (false, FlushReason::Capacity),
             Mode::Immediate(reason) => (true, reason),
         };
-        let mut range = Range { slot, next: 0, end: count, pte_of, immediate, reason, caller };
+        let slot = slot.with_command(hypercall::UpdateCommand::Normal);
+        let mut range = Range { slot, next: 0, end: count, value: None, pte_of, immediate, reason, caller };
         while range.next < range.end {
             self.step(&mut told, |queue, hypervisor| queue.add_range(&mut range, P::ON_FAILURE, hypervisor));
         }

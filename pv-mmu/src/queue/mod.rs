@@ -147,6 +147,8 @@ pub struct Range<F> {
     pub(crate) slot: PteSlot,
     pub(crate) next: usize,
     pub(crate) end: usize,
+    /// The next entry's value, when it has been asked for but did not fit.
+    pub(crate) value: Option<Pte>,
     pub(crate) pte_of: F,
     pub(crate) immediate: bool,
     pub(crate) reason: FlushReason,
@@ -375,11 +377,12 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
             if self.batch.updates().len() == UPDATES {
                 break;
             }
-            let operation =
-                Operation::Update { update: MmuUpdate::new(slot, (range.pte_of)(range.next)), subject: Subject::SELF };
+            let pte = range.value.take().unwrap_or_else(|| (range.pte_of)(range.next));
+            let operation = Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF };
             let request = Request { operation, height: Height::Leaf, caller: range.caller };
             let placed = if range.immediate { self.append(&request) } else { self.place(&request) };
             if placed.is_err() {
+                range.value = Some(pte);
                 break;
             }
             self.asked();

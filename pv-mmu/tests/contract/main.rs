@@ -1,0 +1,5 @@
+//! The contract, rule by rule and scenario by scenario, on hypervisors that can refuse.
+
+mod kernel;
+mod model;
+mod properties;
