@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Everything that has to hold, the same here and in CI. Installs what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "formatting"
+cargo fmt --all --check
+step "lints"
+cargo clippy --workspace --all-targets --all-features -- -D warnings
+step "licences, bans and sources of dependencies"
+ci/tools.sh cargo-deny
+target/tools/bin/cargo-deny check licenses bans sources
+step "tests"
+cargo test --workspace
+step "tests with caller locations"
+cargo test -p pv-mmu --features caller-location
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+step "the guest crates as a kernel links them"
+ci/guest-archive.sh
+step "house rules"
+ci/house.py
+step "the main job"
+cargo run --release
+echo
+echo "all of it passed"

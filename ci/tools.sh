@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs the named tools under target/tools, at the versions pinned here, unless they are there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version_of() {
+    case "$1" in
+        cargo-deny) echo 0.20.2 ;;
+        *) echo "tools: no version is pinned for '$1'; add it to ci/tools.sh" >&2; exit 2 ;;
+    esac
+}
+
+for tool in "$@"; do
+    version=$(version_of "$tool")
+    if [ "$("target/tools/bin/$tool" --version 2>/dev/null)" != "$tool $version" ]; then
+        # Built once and run for seconds: a fast build matters more than a fast tool.
+        CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=target/tools/build \
+            cargo install --quiet --locked --root target/tools --version "$version" "$tool"
+        rm -rf target/tools/build
+    fi
+done
