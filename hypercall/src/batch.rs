@@ -4,11 +4,12 @@
 //! an array joins the last call when that is of its kind and about the same domain, and opens a
 //! new call otherwise; nothing is ever placed before what was pushed earlier. A push that does not
 //! fit changes nothing. Pointers are worked out by [`Batch::prepare`], so a batch may be moved
-//! until then; preparing anew after a partial failure is allowed, and also undoes what a preempted
-//! hypercall has left in the argument words.
+//! until then. The entries handed to the hypervisor are written by that and never read back but for
+//! their results: whatever a hypervisor leaves in them (a preempted call leaves advanced arguments, a
+//! debugging one overwrites them) reaches neither a later call nor a failure's description.
 
 use crate::{
-    DomId, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, Subject, VcpuMask,
+    DomId, Errno, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall, Subject, VcpuMask,
     abi::{self, multicall_entry},
     prepared::{ArgumentMemory, NOT_RUN, PreparedCall, PreparedCalls, raw_call},
 };
@@ -52,12 +53,16 @@ const RELATIVE: u64 = 8;
 /// Position in the arena of a bitmap or frame list that is not there.
 const NO_MEMORY: u16 = u16::MAX;
 
-/// A call and where its bitmap or frame list lies in the arena.
+/// A call: its number, and where its bitmap or frame list lies in the arena.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     entry: Entry,
+    number: u16,
     memory: u16,
 }
+
+/// Argument registers a call in registers uses.
+const REGISTERS: usize = 4;
 
 /// A buffer of at most `CALLS` calls with at most `UPDATES` page-table updates and an arena of
 /// `WORDS` 8-byte words for `mmuext_op` operations (3 words each), vCPU bitmaps and frame lists.
@@ -76,7 +81,18 @@ pub struct Batch<const UPDATES: usize, const CALLS: usize, const WORDS: usize> {
     words: [u64; WORDS],
 }
 
-const EMPTY_SPAN: Span = Span { entry: Entry { kind: EntryKind::Registers, start: 0, len: 0 }, memory: NO_MEMORY };
+impl Span {
+    const EMPTY: Self = Self::array(EntryKind::Registers, 0);
+
+    /// A call with one operation at `start`.
+    const fn array(kind: EntryKind, start: u16) -> Self {
+        let number = match kind {
+            EntryKind::Updates(_) => abi::HYPERCALL_MMU_UPDATE,
+            EntryKind::Mmuext(_) | EntryKind::Registers => abi::HYPERCALL_MMUEXT_OP,
+        };
+        Self { entry: Entry { kind, start, len: 1 }, number: number as u16, memory: NO_MEMORY }
+    }
+}
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Default for Batch<UPDATES, CALLS, WORDS> {
     fn default() -> Self {
@@ -99,7 +115,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             update_count: 0,
             low: 0,
             high: 0,
-            spans: [EMPTY_SPAN; CALLS],
+            spans: [Span::EMPTY; CALLS],
             done: [0; CALLS],
             entries: [multicall_entry { op: 0, result: 0, args: [0; 6] }; CALLS],
             updates: [MmuUpdate::EMPTY; UPDATES],
@@ -163,8 +179,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             Some(last) if last.entry.kind == EntryKind::Updates(subject) => last.entry.len += 1,
             _ => {
                 let Some(span) = self.spans.get_mut(self.calls as usize) else { return Err(BatchFull::Calls) };
-                let kind = EntryKind::Updates(subject);
-                *span = Span { entry: Entry { kind, start: index, len: 1 }, memory: NO_MEMORY };
+                *span = Span::array(EntryKind::Updates(subject), index);
                 self.calls += 1;
             }
         }
@@ -198,12 +213,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         let bitmap = op.vcpus().map_or(NO_MEMORY, |vcpus| self.place(vcpus.words().iter().copied()));
         let mut words = op.encode(0);
         words.padding = bitmap.into();
-        let start = self.low;
-        self.words.iter_mut().skip(start.into()).zip(words.to_memory()).for_each(|(place, word)| *place = word);
-        self.low += MmuextWords::WORDS as u16;
+        let start = self.append(words.to_memory());
         match self.last_span() {
             Some(last) if grows => last.entry.len += 1,
-            _ => self.open(Span { entry: Entry { kind, start, len: 1 }, memory: NO_MEMORY }),
+            _ => self.open(Span::array(kind, start)),
         }
         Ok(())
     }
@@ -215,19 +228,19 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         }
         let frames = if let Operation::SetGdt(table) = operation { table.frames() } else { &[] };
         let bitmap = operation.vcpus().map_or(&[][..], |vcpus| &vcpus.words()[..]);
-        let needed = frames.len() + bitmap.len();
-        if self.free_words() < needed {
+        let listed = frames.len() + bitmap.len();
+        if self.free_words() < REGISTERS + listed {
             return Err(BatchFull::Words);
         }
-        let memory = if needed == 0 {
+        let memory = if listed == 0 {
             NO_MEMORY
         } else {
             self.place(frames.iter().map(|frame| frame.number()).chain(bitmap.iter().copied()))
         };
-        let Some(entry) = self.entries.get_mut(self.calls as usize) else { return Err(BatchFull::Calls) };
-        entry.op = raw.number.into();
-        entry.args.iter_mut().zip(raw.args).for_each(|(place, arg)| *place = arg);
-        self.open(Span { entry: Entry { kind: EntryKind::Registers, start: memory, len: 1 }, memory });
+        let [a, b, c, d, _] = raw.args;
+        let start = self.append([a, b, c, d]);
+        let entry = Entry { kind: EntryKind::Registers, start, len: 1 };
+        self.open(Span { entry, number: raw.number as u16, memory });
         Ok(())
     }
 
@@ -273,10 +286,12 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             EntryKind::Updates(_) => None,
             EntryKind::Mmuext(domain) => Some(Operation::Mmuext { op: self.mmuext(index, item)?, domain }),
             EntryKind::Registers => {
-                let memory = self.spans.get(index)?.memory;
-                let read = |address: u64| self.words.get(memory as usize + (address - RELATIVE) as usize / 8).copied();
-                let mut raw = raw_call(self.entries.get(index)?);
-                unpoint(&mut raw.args, raw.number, memory);
+                let span = self.spans.get(index)?;
+                let read = |address: u64| {
+                    let offset = address.checked_sub(RELATIVE)? as usize / 8;
+                    self.words.get(span.memory as usize + offset).copied()
+                };
+                let raw = self.registers(span, RELATIVE)?;
                 Operation::decode(&raw, read).ok()
             }
         }
@@ -306,16 +321,21 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         Some(PreparedCall { raw, memory })
     }
 
-    /// What call `index`'s entry says after a multicall; `None` for one that has not run.
+    /// What became of call `index` in a multicall; `None` for one that has not run. Of the entry only
+    /// the result is looked at.
     #[must_use]
-    pub fn outcome(&mut self, index: usize) -> Option<Outcome> {
-        let len = self.len();
-        let entries = self.entries.get_mut(..len)?;
-        PreparedCalls {
-            entries,
-            memory: ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done },
+    pub fn outcome(&self, index: usize) -> Option<Outcome> {
+        let kind = self.entry(index)?.kind;
+        let value = self.entries.get(index)?.result;
+        if value == NOT_RUN {
+            return None;
         }
-        .outcome(index)
+        let result = Errno::from_return(value as i64).map(drop);
+        let done = match kind {
+            EntryKind::Registers => u32::from(result.is_ok()),
+            EntryKind::Updates(_) | EntryKind::Mmuext(_) => *self.done.get(index)?,
+        };
+        Some(Outcome { done, result })
     }
 
     const fn free_words(&self) -> usize {
@@ -332,6 +352,26 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             *place = span;
             self.calls += 1;
         }
+    }
+
+    /// Puts words at the arena's start; the caller has seen that there is room.
+    fn append<const N: usize>(&mut self, words: [u64; N]) -> u16 {
+        let at = self.low;
+        self.words.iter_mut().skip(at.into()).zip(words).for_each(|(place, word)| *place = word);
+        self.low += N as u16;
+        at
+    }
+
+    /// A call in registers, with its bitmap or frame list, if it has one, at `address`.
+    fn registers(&self, span: &Span, address: u64) -> Option<RawCall> {
+        let at = span.entry.start as usize;
+        let word = |n: usize| self.words.get(at + n).copied();
+        let mut args = [word(0)?, word(1)?, word(2)?, word(3)?, 0];
+        if span.memory != NO_MEMORY {
+            let pointer = if u32::from(span.number) == abi::HYPERCALL_SET_GDT { &mut args[0] } else { &mut args[2] };
+            *pointer |= address;
+        }
+        Some(RawCall { number: span.number.into(), args })
     }
 
     /// Takes room at the arena's end; the caller has seen that there is room.
@@ -352,30 +392,30 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 
     /// Writes the addresses into call `index`, whose first `skip` operations are left out.
     fn point(&mut self, index: usize, skip: u16) {
-        let Some(Span { entry: Entry { kind, start, len }, memory }) = self.spans.get(index).copied() else { return };
-        let arrays = match kind {
+        let Some(span) = self.spans.get(index).copied() else { return };
+        let Entry { kind, start, len } = span.entry;
+        let array = match kind {
             EntryKind::Updates(subject) => {
                 let array = self.updates.as_ptr().expose_provenance() as u64 + 16 * u64::from(start + skip);
-                Some((abi::HYPERCALL_MMU_UPDATE, array, subject.bits().into()))
+                Some((array, subject.bits().into()))
             }
             EntryKind::Mmuext(domain) => {
                 self.point_bitmaps(start, len);
                 let array = self.word_address(start + skip * MmuextWords::WORDS as u16);
-                Some((abi::HYPERCALL_MMUEXT_OP, array, domain.number().into()))
+                Some((array, domain.number().into()))
             }
             EntryKind::Registers => None,
         };
-        let address = self.word_address(memory);
+        let registers = self.registers(&span, self.word_address(span.memory));
         let (Some(done), Some(entry)) = (self.done.get_mut(index), self.entries.get_mut(index)) else { return };
         *done = 0;
-        entry.result = NOT_RUN;
-        if let Some((number, array, owner)) = arrays {
-            let done = (&raw mut *done).expose_provenance() as u64;
-            entry.op = number.into();
-            entry.args = [array, (len - skip).into(), done, owner, 0, 0];
-        } else if memory != NO_MEMORY {
-            point_memory(entry, address);
-        }
+        let pdone = (&raw mut *done).expose_provenance() as u64;
+        let args = match (array, registers) {
+            (Some((array, owner)), _) => [array, (len - skip).into(), pdone, owner, 0, 0],
+            (None, Some(RawCall { args: [a, b, c, d, e], .. })) => [a, b, c, d, e, 0],
+            (None, None) => return,
+        };
+        *entry = multicall_entry { op: span.number.into(), result: NOT_RUN, args };
     }
 
     /// Writes the addresses of vCPU bitmaps into the operations that have one.
@@ -392,23 +432,28 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
     }
 }
 
-/// Puts the address of a bitmap or frame list where the call expects it.
-const fn point_memory(entry: &mut multicall_entry, address: u64) {
-    if entry.op == abi::HYPERCALL_SET_GDT as u64 {
-        entry.args[0] = address;
-    } else {
-        entry.args[2] = entry.args[2] & abi::UVMF_FLUSHTYPE_MASK | address;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MachAddr, VirtAddr};
 
-/// Replaces a prepared address by one relative to the arena's own memory, for reading back.
-const fn unpoint(args: &mut [u64; 5], number: u32, memory: u16) {
-    if memory == NO_MEMORY {
-        return;
-    }
-    if number == abi::HYPERCALL_SET_GDT {
-        args[0] = RELATIVE;
-    } else {
-        args[2] = args[2] & abi::UVMF_FLUSHTYPE_MASK | RELATIVE;
+    #[test]
+    fn s50_a_hypervisor_that_overwrites_the_entries_spoils_nothing() {
+        let mut batch = Batch::<4, 4, 20>::new();
+        let asked = [
+            Operation::Update { update: MmuUpdate::EMPTY, subject: Subject::SELF },
+            Operation::UpdateDescriptor { address: MachAddr::new(0x1000).unwrap(), descriptor: 7 },
+            Operation::StackSwitch { ss: 0xe02b, sp: VirtAddr::unchecked(0x5000) },
+        ];
+        asked.iter().for_each(|operation| batch.push(operation).unwrap());
+        let prepared = batch.prepare(0);
+        for (entry, result) in prepared.entries.iter_mut().zip([-22_i64, 0, -16]) {
+            *entry = multicall_entry { op: 0xaaaa, result: result as u64, args: [0xaaaa_aaaa_aaaa_aaaa; 6] };
+        }
+        let read_back = [0, 1, 2].map(|call| batch.operation(call, 0).unwrap());
+        assert_eq!(read_back, asked);
+        let outcomes = [0, 1, 2].map(|call| batch.outcome(call).unwrap());
+        let refused = |errno| Outcome::refused(0, errno);
+        assert_eq!(outcomes, [refused(Errno::INVAL), Outcome::all(1), refused(Errno::BUSY)]);
     }
 }

@@ -242,8 +242,9 @@ impl From<DecodeError> for Errno {
 }
 
 impl Operation {
-    /// Words of argument memory it needs, bitmaps and lists included, arrays of `mmu_update` apart.
-    pub const MAX_WORDS: usize = GdtFrames::CAPACITY;
+    /// Words of a batch's arena that any one operation needs at most: argument registers and a frame
+    /// list.
+    pub const MAX_WORDS: usize = 4 + GdtFrames::CAPACITY;
 
     /// The vCPU bitmap the operation points at.
     #[must_use]

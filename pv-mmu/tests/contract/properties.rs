@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Small enough that random programs meet every limit.
-type Tiny<const STOP: bool> = Kernel<Model, Model, 6, 4, 16, STOP>;
+type Tiny<const STOP: bool> = Kernel<Model, Model, 6, 4, 20, STOP>;
 
 #[derive(Clone, Debug)]
 enum Ask {
