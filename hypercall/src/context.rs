@@ -40,9 +40,9 @@ context! {
     "The caller is a task's own code: not an interrupt or event handler, not the switch code. The token is dropped before the task ends."
 }
 context! {
-    /// The caller runs in an interrupt, event upcall or NMI-like handler.
+    /// The caller runs in an interrupt or event upcall handler.
     InterruptContext,
-    "The caller is a handler that interrupted a task or the idle loop, and drops the token before it returns."
+    "The caller is a handler that interrupted a task or the idle loop, is held off while upcalls are masked (so not an NMI-like one, which may use nothing of this), and drops the token before it returns."
 }
 context! {
     /// The caller is the kernel's switch code, after the outgoing task's last step and before the

@@ -36,7 +36,7 @@ impl UpdateCommand {
 
 /// The machine address of a page-table entry together with the command: the first word of an
 /// update.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct PteSlot(u64);
 

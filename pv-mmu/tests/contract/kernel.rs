@@ -31,6 +31,8 @@ pub(crate) struct Kernel<
     pub(crate) current: Cell<usize>,
     pub(crate) online: Cell<VcpuMask>,
     pub(crate) reports: RefCell<Vec<Report>>,
+    /// Reports the referee has been told of.
+    passed: Cell<usize>,
     pub(crate) settled: RefCell<Vec<Mfn>>,
     /// Runs before each step, with the vCPU released: an upcall, a preemption.
     pub(crate) between_steps: RefCell<Option<Box<dyn FnOnce()>>>,
@@ -52,6 +54,7 @@ impl<H: Hypervisor, M: Memory, const U: usize, const C: usize, const W: usize, c
             current: Cell::new(0),
             online: Cell::new(online),
             reports: RefCell::default(),
+            passed: Cell::default(),
             settled: RefCell::default(),
             between_steps: RefCell::default(),
             task: TaskContext::in_user_space(),
@@ -84,6 +87,12 @@ impl<H: Hypervisor, M: Memory, const U: usize, const C: usize, const W: usize, c
     /// Operations queued on a vCPU.
     pub(crate) fn pending(&self, vcpu: usize) -> u64 {
         self.vcpus[vcpu].borrow().0.pending()
+    }
+
+    /// The reports that have come since the last call.
+    pub(crate) fn take_unpassed(&self) -> Vec<Report> {
+        let reports = self.reports.borrow();
+        reports[self.passed.replace(reports.len())..].to_vec()
     }
 
     /// The failures the platform was told, oldest first.

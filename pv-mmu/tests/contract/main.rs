@@ -3,3 +3,6 @@
 mod kernel;
 mod model;
 mod properties;
+mod random;
+mod scenarios;
+mod world;

@@ -110,6 +110,12 @@ fn run<const STOP: bool>(kernel: &Tiny<STOP>, program: &[Ask]) -> (Vec<Operation
     (asked, told)
 }
 
+/// The n-th value of a program, whatever its low bits.
+fn poisoned(n: &u64) -> impl Iterator<Item = u64> + use<> {
+    let frame = 0x100_0000 + n * 0x1000;
+    (0..0x80).map(move |low| frame | low)
+}
+
 fn balance(stats: &Stats) -> bool {
     stats.queued
         == stats.applied + stats.refused + stats.not_attempted + stats.merged + stats.superseded + stats.pending
@@ -176,9 +182,8 @@ proptest! {
         no_multicall: bool,
     ) {
         let model = Model::default();
-        // Poisons the n-th value whatever its low bits.
         model.0.borrow_mut().poison =
-            poison.iter().flat_map(|n| (0..0x80).map(move |low| 0x100_0000 + n * 0x1000 | low)).collect();
+            poison.iter().flat_map(poisoned).collect();
         model.0.borrow_mut().no_multicall = no_multicall;
         let kernel = Tiny::<false>::new(model.clone(), [model.clone()]);
         let (asked, told) = run(&kernel, &program);
@@ -192,7 +197,7 @@ proptest! {
     ) {
         let model = Model::default();
         model.0.borrow_mut().poison =
-            poison.iter().flat_map(|n| (0..0x80).map(move |low| 0x100_0000 + n * 0x1000 | low)).collect();
+            poison.iter().flat_map(poisoned).collect();
         let kernel = Tiny::<true>::new(model.clone(), [model.clone()]);
         let (asked, told) = run(&kernel, &program);
         accounted(&kernel.mmu().stats(), &model.0.borrow(), &asked, &told)?;
