@@ -1,0 +1,141 @@
+//! Any input gives a result or an error, never a panic, and an account that adds up.
+
+use std::io::Read;
+use std::sync::LazyLock;
+
+use flate2::read::GzDecoder;
+use mmu_trace::{BUNDLED, EventReader, ReadError, check};
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::sample::Index;
+
+/// The lines of a bundled trace.
+static LINES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let mut text = Vec::new();
+    GzDecoder::new(BUNDLED[0].gzip).read_to_end(&mut text).expect("the bundled trace unpacks");
+    text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
+});
+
+/// One wound to a line.
+#[derive(Clone, Debug)]
+enum Wound {
+    Replace(Index, u8),
+    Insert(Index, Vec<u8>),
+    Delete(Index, usize),
+    Cut(Index),
+    Repeat(Index),
+}
+
+impl Wound {
+    fn inflict(&self, line: &mut Vec<u8>) {
+        if line.is_empty() {
+            return;
+        }
+        match self {
+            Self::Replace(at, byte) => {
+                let at = at.index(line.len());
+                line[at] = *byte;
+            }
+            Self::Insert(at, bytes) => {
+                let at = at.index(line.len());
+                line.splice(at..at, bytes.iter().copied());
+            }
+            Self::Delete(at, count) => {
+                let at = at.index(line.len());
+                line.drain(at..(at + count).min(line.len()));
+            }
+            Self::Cut(at) => line.truncate(at.index(line.len())),
+            Self::Repeat(at) => line.extend_from_within(at.index(line.len())..),
+        }
+    }
+}
+
+fn wound() -> impl Strategy<Value = Wound> {
+    prop_oneof![
+        (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Wound::Replace(at, byte)),
+        (any::<Index>(), proptest::sample::select(b" 0123456789abcdef.:-[](),=\n".as_slice()))
+            .prop_map(|(at, byte)| Wound::Replace(at, byte)),
+        (any::<Index>(), vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Wound::Insert(at, bytes)),
+        (any::<Index>(), 1..20usize).prop_map(|(at, count)| Wound::Delete(at, count)),
+        any::<Index>().prop_map(Wound::Cut),
+        any::<Index>().prop_map(Wound::Repeat),
+    ]
+}
+
+/// Reads and judges `bytes` to the end; the account must add up whatever happened.
+fn digest(bytes: &[u8]) -> Result<(), ReadError> {
+    let mut reader = EventReader::new(bytes)?;
+    let mut checker = check::Checker::default();
+    let mut error = None;
+    let mut events = 0;
+    for event in reader.by_ref() {
+        match event {
+            Ok(event) => {
+                events += 1;
+                checker.event(&event);
+            }
+            Err(fault) => error = Some(fault),
+        }
+    }
+    let summary = reader.summary();
+    assert_eq!(summary.events, events);
+    let accounted = summary.notes + summary.entries();
+    assert!(summary.lines - accounted <= u64::from(error.is_some()), "{summary:?}");
+    assert_eq!(checker.finish().events, events);
+    error.map_or(Ok(()), Err)
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in vec(any::<u8>(), 0..2000)) {
+        let _ = digest(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_said_to_be_packed(bytes in vec(any::<u8>(), 0..2000)) {
+        prop_assert!(digest(&[[0x1f, 0x8b, 8, 0].as_slice(), &bytes].concat()).is_err());
+    }
+
+    #[test]
+    fn wounded_lines(lines in vec((any::<Index>(), vec(wound(), 0..3)), 1..60)) {
+        let mut text = Vec::new();
+        for (line, wounds) in &lines {
+            let mut line = line.get(&LINES).clone();
+            wounds.iter().for_each(|wound| wound.inflict(&mut line));
+            text.extend_from_slice(&line);
+        }
+        let _ = digest(&text);
+    }
+
+    #[test]
+    fn whole_lines_in_any_order(lines in vec(any::<Index>(), 1..200)) {
+        let text = lines.iter().flat_map(|line| line.get(&LINES).clone()).collect::<Vec<u8>>();
+        let promised = text.windows(8).any(|window| window == b"entries-");
+        let result = digest(&text);
+        prop_assert!(result.is_ok() || promised, "{result:?}");
+    }
+}
+
+proptest! {
+    // Each of these reads most of a bundled trace.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_cut_packed_trace_is_an_error(length in 20..BUNDLED[1].gzip.len() - 1) {
+        prop_assert!(digest(&BUNDLED[1].gzip[..length]).is_err());
+    }
+
+    #[test]
+    fn the_line_named_is_the_line_wounded(at in 12..40_000usize, wound in any::<Index>()) {
+        let mut lines = LINES[..at + 40].to_vec();
+        let bracket = lines[at].iter().position(|&byte| byte == b'[').expect("every event line has a cpu column");
+        lines[at].truncate(wound.index(bracket) + 1);
+        lines[at].push(b'\n');
+        let result = digest(&lines.concat());
+        let named = match &result {
+            Err(ReadError::Text { line, .. }) => Some(*line),
+            _ => None,
+        };
+        prop_assert_eq!(named, Some(at as u64 + 1), "{:?}", result);
+    }
+}
