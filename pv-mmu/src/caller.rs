@@ -6,7 +6,7 @@ use hypercall::{Entry, EntryKind};
 
 /// A place in the caller's source, or nothing at all.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     #[cfg(feature = "caller-location")]
     location: &'static Location<'static>,
 }

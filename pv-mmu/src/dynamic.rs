@@ -1,13 +1,13 @@
 //! The same contract with run-time checks, for callers that cannot carry guards.
 
-use hypercall::{InterruptContext, Operation, Pte, PteSlot, TaskContext};
+use hypercall::{InterruptContext, Pte, PteSlot, TaskContext};
 
 use crate::{
     EnterError, Failure, LeaveError, Mmu, PauseError, Platform, RangeError, ResumeError, TaskState,
     caller::Caller,
     mmu::{Mode, Told},
     operations::private::Submit,
-    queue::Height,
+    queue::Request,
     stats::FlushReason,
 };
 
@@ -159,8 +159,8 @@ impl<'r, P: Platform> Dynamic<'r, P> {
 impl<P: Platform> Submit for Dynamic<'_, P> {
     type Answer = Result<(), Failure>;
 
-    fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) -> Self::Answer {
+    fn submit(&mut self, request: Request) -> Self::Answer {
         let (mmu, mode) = (self.mmu, self.mode());
-        mmu.submit(operation, height, mode, self.told(mode), caller)
+        mmu.submit(request, mode, self.told(mode))
     }
 }

@@ -1,13 +1,12 @@
 //! Operations of interrupt handlers.
 
-use hypercall::{InterruptContext, Operation, Pte, PteSlot};
+use hypercall::{InterruptContext, Pte, PteSlot};
 
 use crate::{
     Failure, Mmu, Platform,
-    caller::Caller,
     mmu::{Mode, Told},
     operations::private::Submit,
-    queue::Height,
+    queue::Request,
     stats::FlushReason,
 };
 
@@ -56,7 +55,7 @@ impl<'r, P: Platform> Interrupt<'r, P> {
 impl<P: Platform> Submit for Interrupt<'_, P> {
     type Answer = Result<(), Failure>;
 
-    fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) -> Self::Answer {
-        self.mmu.submit(operation, height, Mode::Immediate(FlushReason::Interrupt), Told::Platform, caller)
+    fn submit(&mut self, request: Request) -> Self::Answer {
+        self.mmu.submit(request, Mode::Immediate(FlushReason::Interrupt), Told::Platform)
     }
 }

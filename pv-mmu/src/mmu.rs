@@ -12,7 +12,7 @@ use crate::{
     Callback, Context, ContextSwitch, Dynamic, Failure, Interrupt, Outside, Platform, Region, Report, Stats, Status,
     TaskState,
     caller::Caller,
-    queue::{Height, Notice, QueueSteps, Range, Request, Step},
+    queue::{Notice, QueueSteps, Range, Request, Step},
     stats::FlushReason,
 };
 
@@ -149,16 +149,9 @@ impl<'p, P: Platform> Mmu<'p, P> {
     ///
     /// # Errors
     /// In immediate mode, that this operation is not effective.
-    pub(crate) fn submit(
-        self,
-        operation: &Operation,
-        height: Height,
-        mode: Mode,
-        mut told: Told<'_>,
-        caller: Caller,
-    ) -> Result<(), Failure> {
-        let Some(operation) = self.admit(operation) else { return Ok(()) };
-        let request = Request { operation, height, caller };
+    pub(crate) fn submit(self, request: Request, mode: Mode, mut told: Told<'_>) -> Result<(), Failure> {
+        let Some(operation) = self.admit(&request.operation) else { return Ok(()) };
+        let request = Request { operation, ..request };
         let status = match mode {
             Mode::Lazy => {
                 self.step(&mut told, |queue, hypervisor| queue.add(&request, P::ON_FAILURE, hypervisor));
@@ -170,7 +163,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
         };
         match status {
             Status::Applied => Ok(()),
-            cause => Err(Failure::new(operation, cause, caller.location())),
+            cause => Err(Failure::new(operation, cause, request.caller.location())),
         }
     }
 
@@ -222,9 +215,9 @@ impl<'p, P: Platform> Mmu<'p, P> {
         self.platform.exchange_pte(slot, pte)
     }
 
-    /// Registers a callback; flushes first when there is no room.
-    pub(crate) fn register(self, callback: Callback, after_last: bool, mut told: Told<'_>) {
-        while !self.platform.with_vcpu(|queue, _| queue.register(callback, after_last)) {
+    /// Registers a callback for the next flush; flushes first when there is no room.
+    pub(crate) fn register(self, callback: Callback, mut told: Told<'_>) {
+        while !self.platform.with_vcpu(|queue, _| queue.register(callback)) {
             self.step(&mut told, |queue, hypervisor| queue.flush(FlushReason::Capacity, P::ON_FAILURE, hypervisor));
         }
     }

@@ -1,21 +1,22 @@
 //! What can be asked for, in whatever context.
 
-use hypercall::{DomId, MmuUpdate, MmuextOp, Operation, Pte, PteSlot, Subject, UpdateCommand};
+use hypercall::{MmuextOp, Operation, Pte, PteSlot, UpdateCommand};
 
-use crate::{caller::Caller, queue::Height};
+use crate::{
+    caller::Caller,
+    queue::{Height, Request},
+};
 
 pub(crate) mod private {
-    use hypercall::Operation;
-
-    use crate::{caller::Caller, queue::Height};
+    use crate::queue::Request;
 
     /// Takes an operation in. Not for callers: the trait cannot be named outside.
     pub trait Submit {
         /// What the caller gets.
         type Answer;
 
-        /// Queues or issues `operation`, as the context says.
-        fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) -> Self::Answer;
+        /// Queues or issues an operation, as the context says.
+        fn submit(&mut self, request: Request) -> Self::Answer;
     }
 }
 
@@ -28,8 +29,7 @@ pub trait Operations: private::Submit {
     #[cfg_attr(feature = "caller-location", track_caller)]
     #[inline]
     fn set_pte(&mut self, slot: PteSlot, pte: Pte) -> Self::Answer {
-        let update = MmuUpdate::new(slot.with_command(UpdateCommand::Normal), pte);
-        self.submit(&Operation::Update { update, subject: Subject::SELF }, Height::Leaf, Caller::here())
+        self.submit(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Leaf, Caller::here()))
     }
 
     /// Sets an L1 entry and keeps what accessed and dirty bits the hardware has set in it until
@@ -37,15 +37,13 @@ pub trait Operations: private::Submit {
     #[cfg_attr(feature = "caller-location", track_caller)]
     #[inline]
     fn commit_pte(&mut self, slot: PteSlot, pte: Pte) -> Self::Answer {
-        let update = MmuUpdate::new(slot.with_command(UpdateCommand::PreserveAd), pte);
-        self.submit(&Operation::Update { update, subject: Subject::SELF }, Height::Leaf, Caller::here())
+        self.submit(Request::update(slot.with_command(UpdateCommand::PreserveAd), pte, Height::Leaf, Caller::here()))
     }
 
     /// Sets an entry of an L2, L3 or L4 table of the caller's own.
     #[cfg_attr(feature = "caller-location", track_caller)]
     fn set_upper(&mut self, slot: PteSlot, pte: Pte) -> Self::Answer {
-        let update = MmuUpdate::new(slot.with_command(UpdateCommand::Normal), pte);
-        self.submit(&Operation::Update { update, subject: Subject::SELF }, Height::Upper, Caller::here())
+        self.submit(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Upper, Caller::here()))
     }
 
     /// A TLB flush, pin, base pointer or other `mmuext_op` of the caller's own domain.
@@ -53,13 +51,13 @@ pub trait Operations: private::Submit {
     /// vCPUs that are offline are left out of a flush; one that nobody is left in is not issued.
     #[cfg_attr(feature = "caller-location", track_caller)]
     fn mmuext(&mut self, op: MmuextOp) -> Self::Answer {
-        self.submit(&Operation::Mmuext { op, domain: DomId::SELF }, Height::Upper, Caller::here())
+        self.submit(Request::mmuext(op, Caller::here()))
     }
 
     /// Any operation, as it is. An update made this way keeps its place and is never merged.
     #[cfg_attr(feature = "caller-location", track_caller)]
     fn operation(&mut self, operation: &Operation) -> Self::Answer {
-        self.submit(operation, Height::Upper, Caller::here())
+        self.submit(Request::new(*operation, Caller::here()))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Operations outside any region.
 
-use hypercall::{DomId, MmuUpdate, MmuextOp, Operation, Pte, PteSlot, Subject, TaskContext, UpdateCommand, VirtAddr};
+use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext, UpdateCommand, VirtAddr};
 
 use crate::{
     Failure, Failures, Mmu, Platform, RangeError, TaskState,
     caller::Caller,
     mmu::{Mode, Told},
-    queue::Height,
+    queue::{Height, Request},
     stats::FlushReason,
 };
 
@@ -56,7 +56,7 @@ impl<'r, P: Platform> Outside<'r, P> {
     #[cfg_attr(feature = "caller-location", track_caller)]
     #[inline]
     pub fn set_pte(&mut self, slot: PteSlot, pte: Pte) -> Result<FlushOwed<'_, P>, Failure> {
-        self.update(slot.with_command(UpdateCommand::Normal), pte, Height::Leaf, Caller::here())
+        self.now(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Leaf, Caller::here()))
     }
 
     /// Sets an L1 entry and keeps what accessed and dirty bits the hardware has set in it.
@@ -65,7 +65,7 @@ impl<'r, P: Platform> Outside<'r, P> {
     /// The hypervisor's refusal.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn commit_pte(&mut self, slot: PteSlot, pte: Pte) -> Result<FlushOwed<'_, P>, Failure> {
-        self.update(slot.with_command(UpdateCommand::PreserveAd), pte, Height::Leaf, Caller::here())
+        self.now(Request::update(slot.with_command(UpdateCommand::PreserveAd), pte, Height::Leaf, Caller::here()))
     }
 
     /// Sets an entry of an L2, L3 or L4 table.
@@ -74,7 +74,7 @@ impl<'r, P: Platform> Outside<'r, P> {
     /// The hypervisor's refusal.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn set_upper(&mut self, slot: PteSlot, pte: Pte) -> Result<FlushOwed<'_, P>, Failure> {
-        self.update(slot.with_command(UpdateCommand::Normal), pte, Height::Upper, Caller::here())
+        self.now(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Upper, Caller::here()))
     }
 
     /// Sets `count` consecutive L1 entries from `slot` on as one array in one hypercall; `pte_of`
@@ -105,8 +105,7 @@ impl<'r, P: Platform> Outside<'r, P> {
     /// The hypervisor's refusal.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn operation(&mut self, operation: &Operation) -> Result<FlushOwed<'_, P>, Failure> {
-        self.mmu.submit(operation, Height::Upper, NOW, Told::Platform, Caller::here())?;
-        Ok(FlushOwed { mmu: self.mmu })
+        self.now(Request::new(*operation, Caller::here()))
     }
 
     /// A TLB flush, pin, base pointer or other `mmuext_op` of the caller's own domain.
@@ -115,8 +114,7 @@ impl<'r, P: Platform> Outside<'r, P> {
     /// The hypervisor's refusal.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn mmuext(&mut self, op: MmuextOp) -> Result<(), Failure> {
-        let operation = Operation::Mmuext { op, domain: DomId::SELF };
-        self.mmu.submit(&operation, Height::Upper, NOW, Told::Platform, Caller::here())
+        self.mmu.submit(Request::mmuext(op, Caller::here()), NOW, Told::Platform)
     }
 
     /// The entry (R11).
@@ -131,9 +129,8 @@ impl<'r, P: Platform> Outside<'r, P> {
         self.mmu.exchange(slot, Pte::EMPTY, Told::Platform)
     }
 
-    fn update(&mut self, slot: PteSlot, pte: Pte, height: Height, caller: Caller) -> Result<FlushOwed<'_, P>, Failure> {
-        let operation = Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF };
-        self.mmu.submit(&operation, height, NOW, Told::Platform, caller)?;
+    fn now(&mut self, request: Request) -> Result<FlushOwed<'_, P>, Failure> {
+        self.mmu.submit(request, NOW, Told::Platform)?;
         Ok(FlushOwed { mmu: self.mmu })
     }
 }
@@ -179,7 +176,6 @@ impl<P: Platform> FlushOwed<'_, P> {
     }
 
     fn flush(self, op: MmuextOp) -> Result<(), Failure> {
-        let operation = Operation::Mmuext { op, domain: DomId::SELF };
-        self.mmu.submit(&operation, Height::Upper, NOW, Told::Platform, Caller::here())
+        self.mmu.submit(Request::mmuext(op, Caller::here()), NOW, Told::Platform)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     caller::Caller,
     mmu::{Mode, Told},
     operations::{Operations, private::Submit},
-    queue::Height,
+    queue::Request,
     stats::FlushReason,
 };
 
@@ -75,13 +75,12 @@ impl<'r, P: Platform> Region<'r, P> {
     /// and is told what became of it.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn operation_then(&mut self, operation: &Operation, callback: Callback) {
-        self.operation(operation);
-        self.mmu.register(callback, true, Told::Task(self.task));
+        self.submit(Request::new(*operation, Caller::here()).then(callback));
     }
 
     /// Runs `callback` once, after the next flush of what is queued now, even if nothing is.
     pub fn after_flush(&mut self, callback: Callback) {
-        self.mmu.register(callback, false, Told::Task(self.task));
+        self.mmu.register(callback, Told::Task(self.task));
     }
 
     /// Hands over what is queued; the region goes on (Linux's `arch_flush_lazy_mmu_mode`).
@@ -115,8 +114,8 @@ impl<P: Platform> Submit for Region<'_, P> {
     type Answer = ();
 
     #[inline]
-    fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) {
-        let queued = self.mmu.submit(operation, height, Mode::Lazy, Told::Task(self.task), caller);
+    fn submit(&mut self, request: Request) {
+        let queued = self.mmu.submit(request, Mode::Lazy, Told::Task(self.task));
         debug_assert!(queued.is_ok(), "what may wait is never refused at once");
     }
 }
@@ -163,7 +162,7 @@ impl<P: Platform> Paused<'_, P> {
 impl<P: Platform> Submit for Paused<'_, P> {
     type Answer = Result<(), Failure>;
 
-    fn submit(&mut self, operation: &Operation, height: Height, caller: Caller) -> Self::Answer {
-        self.mmu.submit(operation, height, Mode::Immediate(FlushReason::Immediate), Told::Platform, caller)
+    fn submit(&mut self, request: Request) -> Self::Answer {
+        self.mmu.submit(request, Mode::Immediate(FlushReason::Immediate), Told::Platform)
     }
 }

@@ -3,11 +3,11 @@
 use hypercall::{Mfn, MmuextOp, Operation, SwitchContext, VirtAddr};
 
 use crate::{
-    Mmu, Platform,
+    Callback, Mmu, Platform,
     caller::Caller,
     mmu::{Mode, Told},
     operations::{Operations, private::Submit},
-    queue::Height,
+    queue::Request,
     stats::FlushReason,
 };
 
@@ -41,6 +41,13 @@ impl<'r, P: Platform> ContextSwitch<'r, P> {
         self.operation(&Operation::StackSwitch { ss, sp });
     }
 
+    /// An operation whose completion matters: `callback` runs once, after the batch has been handed
+    /// over, and is told what became of it. The base pointer in force is one such thing.
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn operation_then(&mut self, operation: &Operation, callback: Callback) {
+        self.submit(Request::new(*operation, Caller::here()).then(callback));
+    }
+
     /// Hands the batch over.
     pub fn finish(self) {}
 }
@@ -48,8 +55,8 @@ impl<'r, P: Platform> ContextSwitch<'r, P> {
 impl<P: Platform> Submit for ContextSwitch<'_, P> {
     type Answer = ();
 
-    fn submit(&mut self, operation: &Operation, _height: Height, caller: Caller) {
-        let queued = self.mmu.submit(operation, Height::Upper, Mode::Lazy, Told::Platform, caller);
+    fn submit(&mut self, request: Request) {
+        let queued = self.mmu.submit(request, Mode::Lazy, Told::Platform);
         debug_assert!(queued.is_ok(), "what may wait is never refused at once");
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 
 /// Whether an update is known to be of an L1 entry, which is what may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Height {
+pub(crate) enum Height {
     /// An L1 entry.
     Leaf,
     /// An entry of L2 to L4, or not known.
@@ -46,6 +46,30 @@ pub struct Request {
     pub(crate) operation: Operation,
     pub(crate) height: Height,
     pub(crate) caller: Caller,
+    pub(crate) callback: Option<Callback>,
+}
+
+impl Request {
+    /// Any operation. An update made this way is not known to be of an L1 entry.
+    pub(crate) const fn new(operation: Operation, caller: Caller) -> Self {
+        Self { operation, height: Height::Upper, caller, callback: None }
+    }
+
+    /// An update of an entry of the caller's own tables.
+    pub(crate) const fn update(slot: PteSlot, pte: Pte, height: Height, caller: Caller) -> Self {
+        let operation = Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF };
+        Self { operation, height, caller, callback: None }
+    }
+
+    /// An `mmuext_op` of the caller's own domain.
+    pub(crate) const fn mmuext(op: MmuextOp, caller: Caller) -> Self {
+        Self::new(Operation::Mmuext { op, domain: DomId::SELF }, caller)
+    }
+
+    /// The same with a callback for its completion.
+    pub(crate) const fn then(self, callback: Callback) -> Self {
+        Self { callback: Some(callback), ..self }
+    }
 }
 
 /// How a step ended.
@@ -73,7 +97,7 @@ pub enum Notice {
 /// The steps of a queue, for the rest of the crate. Not for callers: the trait cannot be named
 /// outside.
 pub trait QueueSteps {
-    /// Adds an operation to the batch; flushes before when there is no room.
+    /// Adds an operation, and its callback, to the batch; flushes before when there is no room.
     fn add<H: Hypervisor>(&mut self, request: &Request, policy: FailurePolicy, hypervisor: &mut H) -> Step<()>;
 
     /// Adds the updates of `range` that are left, as far as there is room, and moves the range on.
@@ -101,8 +125,8 @@ pub trait QueueSteps {
     /// The next notice.
     fn next_notice(&mut self) -> Option<Notice>;
 
-    /// Registers a callback for the operation added last, or for the next flush. `false`: no room.
-    fn register(&mut self, callback: Callback, after_last: bool) -> bool;
+    /// Registers a callback for the next flush; `false` when there is no room.
+    fn register(&mut self, callback: Callback) -> bool;
 
     /// What a read of `slot` must answer instead of `memory` (R11).
     fn overlay(&self, slot: PteSlot) -> Option<Overlay>;
@@ -353,6 +377,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         if self.collecting.is_some() {
             return Step::CollectFirst;
         }
+        if request.callback.is_some() && self.callbacks.is_full() {
+            self.issue(FlushReason::Capacity, policy, hypervisor);
+            return Step::CollectFirst;
+        }
         if self.place(request).is_err() {
             self.issue(FlushReason::Capacity, policy, hypervisor);
             if self.collecting.is_some() || self.place(request).is_err() {
@@ -360,6 +388,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
             }
         }
         self.asked();
+        if let Some(callback) = request.callback {
+            self.callbacks.add(callback, self.last_position());
+        }
         self.step(())
     }
 
@@ -378,8 +409,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
                 break;
             }
             let pte = range.value.take().unwrap_or_else(|| (range.pte_of)(range.next));
-            let operation = Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF };
-            let request = Request { operation, height: Height::Leaf, caller: range.caller };
+            let request = Request::update(slot, pte, Height::Leaf, range.caller);
             let placed = if range.immediate { self.append(&request) } else { self.place(&request) };
             if placed.is_err() {
                 range.value = Some(pte);
@@ -439,9 +469,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.callbacks.take_due().map(|(callback, status)| Notice::Run(callback, status))
     }
 
-    fn register(&mut self, callback: Callback, after_last: bool) -> bool {
-        let position = if after_last && self.collecting.is_none() { self.last_position() } else { None };
-        !self.callbacks.is_full() && self.callbacks.add(callback, position)
+    fn register(&mut self, callback: Callback) -> bool {
+        self.callbacks.add(callback, None)
     }
 
     fn overlay(&self, slot: PteSlot) -> Option<Overlay> {

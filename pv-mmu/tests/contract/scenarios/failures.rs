@@ -229,3 +229,15 @@ fn s52_a_batch_within_a_batch_keeps_its_order() {
     assert_eq!(calls[0], [set(true), set(false)]);
     assert_eq!(calls[1], [Operation::StackSwitch { ss: 0xe02b, sp: VirtAddr::unchecked(0x1000) }]);
 }
+
+#[test]
+fn a_callback_is_told_the_truth_when_an_interrupt_hands_its_operation_over() {
+    let world = World::strict();
+    let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
+    let mut region = kernel.mmu().enter(&mut state, kernel.task());
+    region.operation_then(&update(world.slot(0, 1), refused(&world)), Callback::new(note, 7));
+    kernel.mmu().interrupt(kernel.interrupt()).flush();
+    assert_eq!(ORDER.take(), [(7, Status::Refused(Errno::BUSY))]);
+    assert_eq!(kernel.failed().len(), 1);
+    region.leave().unwrap();
+}
