@@ -9,9 +9,9 @@
 //! debugging one overwrites them) reaches neither a later call nor a failure's description.
 
 use crate::{
-    DomId, Errno, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall, Subject, VcpuMask,
+    DomId, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall, Subject, VcpuMask,
     abi::{self, multicall_entry},
-    prepared::{ArgumentMemory, NOT_RUN, PreparedCall, PreparedCalls, raw_call},
+    prepared::{ArgumentMemory, NOT_RUN, PreparedCall, PreparedCalls, outcome, registers},
 };
 
 /// What ran out when a push was refused.
@@ -51,14 +51,14 @@ pub struct Entry {
 /// else in the flags of `update_va_mapping`.
 const RELATIVE: u64 = 8;
 /// Position in the arena of a bitmap or frame list that is not there.
-const NO_MEMORY: u16 = u16::MAX;
+pub(crate) const NO_MEMORY: u16 = u16::MAX;
 
 /// A call: its number, and where its bitmap or frame list lies in the arena.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    entry: Entry,
-    number: u16,
-    memory: u16,
+pub(crate) struct Span {
+    pub(crate) entry: Entry,
+    pub(crate) number: u16,
+    pub(crate) memory: u16,
 }
 
 /// Argument registers a call in registers uses.
@@ -291,7 +291,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
                     let offset = address.checked_sub(RELATIVE)? as usize / 8;
                     self.words.get(span.memory as usize + offset).copied()
                 };
-                let raw = self.registers(span, RELATIVE)?;
+                let raw = registers(&self.words, span, RELATIVE)?;
                 Operation::decode(&raw, read).ok()
             }
         }
@@ -303,9 +303,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             self.point(index, 0);
         }
         let calls = first.min(self.len())..self.len();
-        let entries = self.entries.get_mut(calls).unwrap_or(&mut []);
         PreparedCalls {
-            entries,
+            spans: self.spans.get(calls.clone()).unwrap_or(&[]),
+            first: calls.start,
+            entries: self.entries.get_mut(calls).unwrap_or(&mut []),
             memory: ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done },
         }
     }
@@ -316,9 +317,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             return None;
         }
         self.point(index, skip);
-        let raw = raw_call(self.entries.get(index)?);
-        let memory = ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done };
-        Some(PreparedCall { raw, memory })
+        let span = *self.spans.get(index)?;
+        let memory = self.memory();
+        Some(PreparedCall { raw: memory.call(&span, index, skip)?, memory })
     }
 
     /// What became of call `index` in a multicall; `None` for one that has not run. Of the entry only
@@ -326,16 +327,11 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
     #[must_use]
     pub fn outcome(&self, index: usize) -> Option<Outcome> {
         let kind = self.entry(index)?.kind;
-        let value = self.entries.get(index)?.result;
-        if value == NOT_RUN {
-            return None;
-        }
-        let result = Errno::from_return(value as i64).map(drop);
         let done = match kind {
-            EntryKind::Registers => u32::from(result.is_ok()),
-            EntryKind::Updates(_) | EntryKind::Mmuext(_) => *self.done.get(index)?,
+            EntryKind::Registers => None,
+            EntryKind::Updates(_) | EntryKind::Mmuext(_) => Some(*self.done.get(index)?),
         };
-        Some(Outcome { done, result })
+        outcome(self.entries.get(index)?.result, done)
     }
 
     const fn free_words(&self) -> usize {
@@ -362,18 +358,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         at
     }
 
-    /// A call in registers, with its bitmap or frame list, if it has one, at `address`.
-    fn registers(&self, span: &Span, address: u64) -> Option<RawCall> {
-        let at = span.entry.start as usize;
-        let word = |n: usize| self.words.get(at + n).copied();
-        let mut args = [word(0)?, word(1)?, word(2)?, word(3)?, 0];
-        if span.memory != NO_MEMORY {
-            let pointer = if u32::from(span.number) == abi::HYPERCALL_SET_GDT { &mut args[0] } else { &mut args[2] };
-            *pointer |= address;
-        }
-        Some(RawCall { number: span.number.into(), args })
-    }
-
     /// Takes room at the arena's end; the caller has seen that there is room.
     fn place(&mut self, words: impl Iterator<Item = u64> + Clone) -> u16 {
         self.high += words.clone().count() as u16;
@@ -386,41 +370,28 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         Some(VcpuMask::from_words([*self.words.get(at as usize)?, *self.words.get(at as usize + 1)?]))
     }
 
-    fn word_address(&self, at: u16) -> u64 {
-        self.words.as_ptr().expose_provenance() as u64 + 8 * u64::from(at)
+    const fn memory(&mut self) -> ArgumentMemory<'_> {
+        ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done }
     }
 
     /// Writes the addresses into call `index`, whose first `skip` operations are left out.
     fn point(&mut self, index: usize, skip: u16) {
         let Some(span) = self.spans.get(index).copied() else { return };
-        let Entry { kind, start, len } = span.entry;
-        let array = match kind {
-            EntryKind::Updates(subject) => {
-                let array = self.updates.as_ptr().expose_provenance() as u64 + 16 * u64::from(start + skip);
-                Some((array, subject.bits().into()))
-            }
-            EntryKind::Mmuext(domain) => {
-                self.point_bitmaps(start, len);
-                let array = self.word_address(start + skip * MmuextWords::WORDS as u16);
-                Some((array, domain.number().into()))
-            }
-            EntryKind::Registers => None,
-        };
-        let registers = self.registers(&span, self.word_address(span.memory));
-        let (Some(done), Some(entry)) = (self.done.get_mut(index), self.entries.get_mut(index)) else { return };
-        *done = 0;
-        let pdone = (&raw mut *done).expose_provenance() as u64;
-        let args = match (array, registers) {
-            (Some((array, owner)), _) => [array, (len - skip).into(), pdone, owner, 0, 0],
-            (None, Some(RawCall { args: [a, b, c, d, e], .. })) => [a, b, c, d, e, 0],
-            (None, None) => return,
-        };
-        *entry = multicall_entry { op: span.number.into(), result: NOT_RUN, args };
+        if let EntryKind::Mmuext(_) = span.entry.kind {
+            self.point_bitmaps(span.entry);
+        }
+        if let Some(done) = self.done.get_mut(index) {
+            *done = 0;
+        }
+        let raw = self.memory().call(&span, index, skip);
+        if let (Some(entry), Some(RawCall { number, args: [a, b, c, d, e] })) = (self.entries.get_mut(index), raw) {
+            *entry = multicall_entry { op: number.into(), result: NOT_RUN, args: [a, b, c, d, e, 0] };
+        }
     }
 
     /// Writes the addresses of vCPU bitmaps into the operations that have one.
-    fn point_bitmaps(&mut self, start: u16, len: u16) {
-        let base = self.word_address(0);
+    fn point_bitmaps(&mut self, Entry { start, len, .. }: Entry) {
+        let base = self.words.as_ptr().addr() as u64;
         let mut words = self.words.iter_mut().skip(start.into());
         for _ in 0..len {
             let (Some(head), Some(_), Some(arg2)) = (words.next(), words.next(), words.next()) else { break };
@@ -435,7 +406,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MachAddr, VirtAddr};
+    use crate::{Errno, MachAddr, VirtAddr};
 
     #[test]
     fn s50_a_hypervisor_that_overwrites_the_entries_spoils_nothing() {
@@ -446,10 +417,13 @@ mod tests {
             Operation::StackSwitch { ss: 0xe02b, sp: VirtAddr::unchecked(0x5000) },
         ];
         asked.iter().for_each(|operation| batch.push(operation).unwrap());
-        let prepared = batch.prepare(0);
+        let mut prepared = batch.prepare(0);
         for (entry, result) in prepared.entries.iter_mut().zip([-22_i64, 0, -16]) {
             *entry = multicall_entry { op: 0xaaaa, result: result as u64, args: [0xaaaa_aaaa_aaaa_aaaa; 6] };
         }
+        let read_back = [0, 1, 2].map(|call| prepared.call(call).unwrap().operation(0).unwrap());
+        assert_eq!(read_back, asked);
+        assert_eq!(prepared.outcome(0), Some(Outcome::refused(0, Errno::INVAL)));
         let read_back = [0, 1, 2].map(|call| batch.operation(call, 0).unwrap());
         assert_eq!(read_back, asked);
         let outcomes = [0, 1, 2].map(|call| batch.outcome(call).unwrap());

@@ -8,8 +8,10 @@
 use core::mem::{size_of, size_of_val};
 
 use crate::{
-    DecodeError, DomId, Errno, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall, Subject,
+    DecodeError, DomId, Entry, EntryKind, Errno, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall,
+    Subject,
     abi::{self, multicall_entry},
+    batch::{NO_MEMORY, Span},
     operation::read_bitmap,
 };
 
@@ -56,6 +58,26 @@ impl ArgumentMemory<'_> {
         let offset = offset_in(self.done, address, 4)?;
         *self.done.get_mut(offset / 4)? = value;
         Some(())
+    }
+
+    /// The call that `span`, number `index` of its batch, stands for, without its first `skip`
+    /// operations.
+    pub(crate) fn call(&self, span: &Span, index: usize, skip: u16) -> Option<RawCall> {
+        let Entry { kind, start, len } = span.entry;
+        let words = self.words.as_ptr().addr() as u64;
+        let (array, owner) = match kind {
+            EntryKind::Registers => return registers(self.words, span, words + 8 * u64::from(span.memory)),
+            EntryKind::Updates(subject) => {
+                let updates = self.updates.as_ptr().addr() as u64;
+                (updates + 16 * u64::from(start + skip), subject.bits().into())
+            }
+            EntryKind::Mmuext(domain) => {
+                (words + 8 * u64::from(start + skip * MmuextWords::WORDS as u16), domain.number().into())
+            }
+        };
+        let done = self.done.get(index)? as *const u32;
+        let args = [array, u64::from(len) - u64::from(skip), done.addr() as u64, owner, 0];
+        Some(RawCall { number: span.number.into(), args })
     }
 
     fn mmuext(&self, array: u64, item: u32) -> Result<MmuextOp, DecodeError> {
@@ -143,13 +165,17 @@ impl<'a> PreparedCall<'a> {
     /// What the return value `value` and the done count in memory say.
     #[must_use]
     pub fn outcome(&self, value: i64) -> Outcome {
-        outcome(&self.raw, &self.memory, value)
+        let done = if is_array(&self.raw) { self.memory.read_done(self.raw.args[2]) } else { None };
+        read_answer(value, done)
     }
 }
 
 /// Several calls, ready to be issued as one multicall, in order.
 #[derive(Debug)]
 pub struct PreparedCalls<'a> {
+    pub(crate) spans: &'a [Span],
+    /// Number of the first call in its batch.
+    pub(crate) first: usize,
     pub(crate) entries: &'a mut [multicall_entry],
     pub(crate) memory: ArgumentMemory<'a>,
 }
@@ -178,9 +204,10 @@ impl<'a> PreparedCalls<'a> {
         &mut self.memory
     }
 
-    /// Call `index` by itself, to be issued directly; `None` beyond the last.
+    /// Call `index` by itself, as it was laid out, whatever the hypervisor has made of its entry since;
+    /// `None` beyond the last.
     pub fn call(&mut self, index: usize) -> Option<PreparedCall<'_>> {
-        let raw = raw_call(self.entries.get(index)?);
+        let raw = self.memory.call(self.spans.get(index)?, self.first + index, 0)?;
         let memory =
             ArgumentMemory { updates: self.memory.updates, words: self.memory.words, done: &mut *self.memory.done };
         Some(PreparedCall { raw, memory })
@@ -193,18 +220,27 @@ impl<'a> PreparedCalls<'a> {
         }
     }
 
-    /// What entry `index` says; `None` beyond the last and for one that has not run.
+    /// What became of call `index`; `None` beyond the last and for one that has not run. Of its entry
+    /// only the result is looked at.
     #[must_use]
     pub fn outcome(&self, index: usize) -> Option<Outcome> {
-        let entry = self.entries.get(index)?;
-        (entry.result != NOT_RUN).then(|| outcome(&raw_call(entry), &self.memory, entry.result as i64))
+        let done = match self.spans.get(index)?.entry.kind {
+            EntryKind::Registers => None,
+            EntryKind::Updates(_) | EntryKind::Mmuext(_) => Some(*self.memory.done.get(self.first + index)?),
+        };
+        outcome(self.entries.get(index)?.result, done)
     }
 }
 
-/// The call an entry asks for. Xen passes five of the six arguments on.
-pub(crate) const fn raw_call(entry: &multicall_entry) -> RawCall {
-    let [a, b, c, d, e, _] = entry.args;
-    RawCall { number: entry.op as u32, args: [a, b, c, d, e] }
+/// A call in registers, with its bitmap or frame list, if it has one, at `address`.
+pub(crate) fn registers(words: &[u64], span: &Span, address: u64) -> Option<RawCall> {
+    let [a, b, c, d] = *words.get(span.entry.start as usize..)?.first_chunk()?;
+    let mut args = [a, b, c, d, 0];
+    if span.memory != NO_MEMORY {
+        let pointer = if u32::from(span.number) == abi::HYPERCALL_SET_GDT { &mut args[0] } else { &mut args[2] };
+        *pointer |= address;
+    }
+    Some(RawCall { number: span.number.into(), args })
 }
 
 const fn is_array(call: &RawCall) -> bool {
@@ -215,8 +251,12 @@ const fn count(call: &RawCall) -> u32 {
     if is_array(call) { call.args[1] as u32 } else { 1 }
 }
 
-fn outcome(call: &RawCall, memory: &ArgumentMemory<'_>, value: i64) -> Outcome {
+/// What a result word says, with the done count of a call that has one; `None` if it has not run.
+pub(crate) fn outcome(result: u64, done: Option<u32>) -> Option<Outcome> {
+    (result != NOT_RUN).then(|| read_answer(result as i64, done))
+}
+
+fn read_answer(value: i64, done: Option<u32>) -> Outcome {
     let result = Errno::from_return(value).map(drop);
-    let done = if is_array(call) { memory.read_done(call.args[2]).unwrap_or(0) } else { u32::from(result.is_ok()) };
-    Outcome { done, result }
+    Outcome { done: done.unwrap_or(u32::from(result.is_ok())), result }
 }
