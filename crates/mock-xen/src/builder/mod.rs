@@ -1,0 +1,240 @@
+//! Laying out a guest: its frames, its page tables, what its vCPUs run on.
+//!
+//! Declarations may come in any order, except that [`GuestBuilder::new_frame`] and
+//! [`GuestBuilder::spare`] take numbers above those declared so far; they are checked by
+//! [`GuestBuilder::build`]. The guest is then put together as a guest does it: contents are
+//! stored, tables pinned and base pointers loaded, under Xen's own rules.
+
+mod direct_map;
+mod error;
+mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hypercall::{Level, Mfn, Pfn, VcpuId, VcpuMask, VirtAddr};
+
+use crate::MockXen;
+use crate::frames::{Frame, FrameOwner, Frames, Layout};
+use crate::mock::Parts;
+use crate::validate::Applied;
+use crate::witness::Witness;
+use direct_map::DirectMap;
+pub use error::BuildError;
+use memory::Memory;
+
+/// Where the direct map starts unless [`GuestBuilder::direct_map_at`] says otherwise: where Linux
+/// has it.
+const DIRECT_MAP: VirtAddr = VirtAddr::unchecked(0xffff_8880_0000_0000);
+
+/// Collects what a guest is to be.
+pub struct GuestBuilder {
+    vcpus: u32,
+    memory: Memory,
+    tables: BTreeMap<Mfn, Level>,
+    words: Vec<(Mfn, usize, u64)>,
+    pins: Vec<Mfn>,
+    bases: BTreeMap<VcpuId, Mfn>,
+    user_bases: BTreeMap<VcpuId, Mfn>,
+    direct_map: VirtAddr,
+    spare: Vec<Mfn>,
+    witness: Option<Arc<dyn Witness>>,
+}
+
+impl std::fmt::Debug for GuestBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestBuilder").field("vcpus", &self.vcpus).field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
+impl GuestBuilder {
+    /// A guest of `vcpus` vCPUs, 1 to 128, with no memory yet.
+    #[must_use]
+    pub fn new(vcpus: u32) -> Self {
+        Self {
+            vcpus,
+            memory: Memory::default(),
+            tables: BTreeMap::new(),
+            words: Vec::new(),
+            pins: Vec::new(),
+            bases: BTreeMap::new(),
+            user_bases: BTreeMap::new(),
+            direct_map: DIRECT_MAP,
+            spare: Vec::new(),
+            witness: None,
+        }
+    }
+
+    /// A frame of memory, which the guest counts as `pfn`. Its machine-to-physical word says so.
+    pub fn ram(&mut self, pfn: Pfn, mfn: Mfn) -> &mut Self {
+        self.memory.declare(pfn, mfn);
+        self
+    }
+
+    /// `count` frames of memory with consecutive numbers from `pfn` and `mfn` on.
+    pub fn ram_range(&mut self, pfn: Pfn, mfn: Mfn, count: u64) -> &mut Self {
+        (0..count).for_each(|n| self.memory.declare(Pfn::new(pfn.number() + n), Mfn::new(mfn.number() + n)));
+        self
+    }
+
+    /// One more frame of memory, with numbers above all declared so far.
+    pub fn new_frame(&mut self) -> Mfn {
+        self.memory.add_frame()
+    }
+
+    /// `count` more frames of memory, to be handed out by [`MockXen::alloc_frame`], lowest first.
+    pub fn spare(&mut self, count: usize) -> &mut Self {
+        let frames: Vec<_> = (0..count).map(|_| self.new_frame()).collect();
+        self.spare.splice(0..0, frames.into_iter().rev());
+        self
+    }
+
+    /// The frame `mfn` is a table of `level`: the direct map has it read-only. It is in use once it
+    /// is pinned, loaded, or reached from a table in use.
+    pub fn table(&mut self, mfn: Mfn, level: Level) -> &mut Self {
+        self.tables.insert(mfn, level);
+        self
+    }
+
+    /// The first contents of word `index` of a frame; later calls for one word win. Entries of
+    /// tables in use get the flags that Xen gives them.
+    pub fn word(&mut self, mfn: Mfn, index: usize, word: u64) -> &mut Self {
+        self.words.push((mfn, index, word));
+        self
+    }
+
+    /// The declared table `mfn` is pinned at its level.
+    pub fn pin(&mut self, mfn: Mfn) -> &mut Self {
+        self.pins.push(mfn);
+        self
+    }
+
+    /// `vcpu` runs on the declared L4 `mfn`, whose empty entries are linked to the direct map. A
+    /// vCPU for which this is not said runs on an L4 of the mock's own, which is pinned.
+    pub fn base_pointer(&mut self, vcpu: VcpuId, mfn: Mfn) -> &mut Self {
+        self.bases.insert(vcpu, mfn);
+        self
+    }
+
+    /// `vcpu` has the declared L4 `mfn` as its user-mode base pointer.
+    pub fn user_base_pointer(&mut self, vcpu: VcpuId, mfn: Mfn) -> &mut Self {
+        self.user_bases.insert(vcpu, mfn);
+        self
+    }
+
+    /// The address of frame 0 in the direct map.
+    pub fn direct_map_at(&mut self, address: VirtAddr) -> &mut Self {
+        self.direct_map = address;
+        self
+    }
+
+    /// Who is told what arrives.
+    pub fn witness(&mut self, witness: Arc<dyn Witness>) -> &mut Self {
+        self.witness = Some(witness);
+        self
+    }
+
+    /// Puts the guest together.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn build(mut self) -> Result<MockXen, BuildError> {
+        self.check_vcpus()?;
+        let own_roots: Vec<Mfn> = self.own_root().into_iter().chain(self.bases.values().copied()).collect();
+        self.memory.check()?;
+        let map = DirectMap::plan(self.direct_map, &mut self.memory).ok_or(BuildError::DirectMap(self.direct_map))?;
+        self.memory.check()?;
+        self.tables.extend(map.tables());
+        let xen = self.machine();
+        self.check_uses(&xen)?;
+        self.fill(&xen, &map, &own_roots);
+        self.put_in_use(&xen)?;
+        Ok(xen)
+    }
+
+    fn check_vcpus(&self) -> Result<(), BuildError> {
+        if !(1..=VcpuMask::CAPACITY).contains(&self.vcpus) {
+            return Err(BuildError::VcpuCount(self.vcpus));
+        }
+        let named = self.bases.keys().chain(self.user_bases.keys());
+        match named.copied().find(|vcpu| vcpu.number() >= self.vcpus) {
+            Some(vcpu) => Err(BuildError::NoSuchVcpu(vcpu)),
+            None => Ok(()),
+        }
+    }
+
+    /// The L4 of vCPUs without one, where there are such vCPUs.
+    fn own_root(&mut self) -> Option<Mfn> {
+        let without: Vec<_> = (0..self.vcpus).map(VcpuId::new).filter(|vcpu| !self.bases.contains_key(vcpu)).collect();
+        if without.is_empty() {
+            return None;
+        }
+        let root = self.new_frame();
+        self.table(root, Level::L4).pin(root);
+        self.bases.extend(without.into_iter().map(|vcpu| (vcpu, root)));
+        Some(root)
+    }
+
+    fn machine(&self) -> MockXen {
+        let layout = Layout::behind(self.memory.end());
+        let shared_info = Frame::new(layout.shared_info(), None);
+        let memory = self.memory.iter().map(|(pfn, mfn)| Frame::new(mfn, Some(pfn)));
+        MockXen::new(Parts {
+            frames: Frames::new(layout.clone(), memory.chain([shared_info]).collect()),
+            bases: self.bases.values().copied().collect(),
+            witness: self.witness.clone(),
+            spare: self.spare.clone(),
+            direct_map: self.direct_map,
+        })
+    }
+
+    fn check_uses(&self, xen: &MockXen) -> Result<(), BuildError> {
+        let used = self.words.iter().map(|(mfn, ..)| mfn).chain(self.tables.keys());
+        if let Some(mfn) = used.into_iter().find(|mfn| xen.direct_map(**mfn).is_none()) {
+            return Err(BuildError::NotDeclared(*mfn));
+        }
+        if let Some((mfn, index, _)) = self.words.iter().find(|(_, index, _)| *index >= hypercall::ENTRIES_PER_TABLE) {
+            return Err(BuildError::NoSuchWord { mfn: *mfn, index: *index });
+        }
+        let loaded = self.bases.values().chain(self.user_bases.values()).map(|mfn| (mfn, Some(Level::L4)));
+        for (mfn, wanted) in self.pins.iter().map(|mfn| (mfn, None)).chain(loaded) {
+            let declared = self.tables.get(mfn).copied();
+            if declared.is_none() || wanted.is_some() && wanted != declared {
+                return Err(BuildError::NotATable { mfn: *mfn, wanted, declared });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the contents: what was declared, and the direct map where that leaves room.
+    fn fill(&self, xen: &MockXen, map: &DirectMap, roots: &[Mfn]) {
+        let linked = roots.iter().flat_map(|root| map.root_entries().map(|(index, entry)| (*root, index, entry)));
+        let pages = self.memory.iter().filter_map(|(pfn, mfn)| map.entry(pfn, mfn, !self.tables.contains_key(&mfn)));
+        for (mfn, index, entry) in linked.chain(map.inner_entries()).chain(pages) {
+            xen.preset(mfn, index, entry.bits());
+        }
+        for (mfn, index, word) in &self.words {
+            xen.preset(*mfn, *index, *word);
+        }
+    }
+
+    /// Loads and pins under Xen's rules.
+    fn put_in_use(&self, xen: &MockXen) -> Result<(), BuildError> {
+        for table in self.bases.values() {
+            accepted(*table, xen.start_on(*table))?;
+        }
+        for (vcpu, table) in &self.user_bases {
+            accepted(*table, xen.load_user_base(*vcpu, *table))?;
+        }
+        for table in &self.pins {
+            if let Some(level) = self.tables.get(table) {
+                accepted(*table, xen.pin(*table, *level, FrameOwner::Domain))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn accepted(table: Mfn, applied: Applied) -> Result<(), BuildError> {
+    applied.result.map_err(|errno| BuildError::Refused { table, errno })
+}

@@ -1,0 +1,59 @@
+//! `mmu_update`: entries of page tables, and words of the machine-to-physical table.
+
+use hypercall::abi::{
+    MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
+};
+use hypercall::{Errno, Mfn, MmuUpdate, Operation, PteSlot, Subject, VcpuId};
+
+use super::array::ArrayCall;
+use super::owner::{NotStarted, of_updates};
+use crate::MockXen;
+use crate::frames::FrameOwner;
+use crate::memory::ArgumentSource;
+use crate::validate::{AccessedDirty, Applied};
+
+/// The call.
+pub(super) struct Updates;
+
+/// The low three bits of an update's first word, and what the rest of it names.
+struct Target {
+    command: u32,
+    frame: Mfn,
+    index: usize,
+}
+
+impl Target {
+    const fn of(word: u64) -> Self {
+        Self { command: (word & 7) as u32, frame: Mfn::new(word >> 12), index: (word >> 3 & 0x1ff) as usize }
+    }
+}
+
+impl ArrayCall for Updates {
+    /// The two words.
+    type Item = [u64; 2];
+    const SIZE: u64 = 16;
+
+    fn owner(word: u32) -> Result<FrameOwner, NotStarted> {
+        of_updates(word)
+    }
+
+    fn fetch<S: ArgumentSource>(_xen: &MockXen, source: &S, address: u64) -> Option<Self::Item> {
+        source.read(address)
+    }
+
+    fn operation(&[slot, value]: &Self::Item, owner: u32) -> Option<Operation> {
+        let update = MmuUpdate { slot: PteSlot::from_bits(slot), value };
+        Some(Operation::Update { update, subject: Subject::from_bits(owner) })
+    }
+
+    fn apply(xen: &MockXen, _vcpu: VcpuId, &[slot, value]: &Self::Item, owner: FrameOwner) -> Applied {
+        let Target { command, frame, index } = Target::of(slot);
+        let merge = match command {
+            MMU_MACHPHYS_UPDATE => return xen.frames.set_m2p(frame, value, owner).into(),
+            MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE => AccessedDirty::Replace,
+            MMU_PT_UPDATE_PRESERVE_AD => AccessedDirty::Preserve,
+            _ => return Err(Errno::NOSYS).into(),
+        };
+        xen.frames.write_slot((frame, index), value, merge, owner)
+    }
+}

@@ -1,0 +1,199 @@
+//! The mock itself: what a test or a tool holds.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam::utils::CachePadded;
+use hypercall::{ENTRIES_PER_TABLE, Errno, Level, Mfn, Operation, PAGE_SHIFT, Pte, PteSlot, RawCall, VcpuId, VirtAddr};
+use parking_lot::Mutex;
+
+use crate::frames::{FrameView, Frames, Layout};
+use crate::memory::GuestMemory;
+use crate::not_modelled::{NotModelled, NotModelledEvent};
+use crate::vcpu::{MockVcpu, VcpuState};
+use crate::witness::Witness;
+
+/// Xen 4.17 as one privileged PV guest sees it, with the guest's memory.
+///
+/// Built by [`GuestBuilder`](crate::GuestBuilder). Everything goes through `&self`: threads that play different vCPUs
+/// may use it at once.
+///
+/// # Panics
+/// Every method that takes a [`VcpuId`] panics for a vCPU the guest does not have.
+pub struct MockXen {
+    pub(crate) frames: Frames,
+    vcpus: Vec<CachePadded<Mutex<VcpuState>>>,
+    not_modelled: Mutex<Vec<NotModelledEvent>>,
+    witness: Option<Arc<dyn Witness>>,
+    spare: Mutex<Vec<Mfn>>,
+    direct_map: VirtAddr,
+}
+
+impl fmt::Debug for MockXen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockXen").field("vcpus", &self.vcpus.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a [`GuestBuilder`](crate::GuestBuilder) hands over.
+pub(crate) struct Parts {
+    pub(crate) frames: Frames,
+    /// The first base pointer of each vCPU, not yet referenced.
+    pub(crate) bases: Vec<Mfn>,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+    pub(crate) spare: Vec<Mfn>,
+    pub(crate) direct_map: VirtAddr,
+}
+
+impl MockXen {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { frames, bases, witness, spare, direct_map } = parts;
+        let vcpus = bases.into_iter().map(|base| CachePadded::new(Mutex::new(VcpuState::running_on(base)))).collect();
+        let (not_modelled, spare) = (Mutex::default(), Mutex::new(spare));
+        Self { frames, vcpus, not_modelled, witness, spare, direct_map }
+    }
+
+    /// The typed way to call as `vcpu`.
+    #[must_use]
+    pub fn vcpu(&self, vcpu: VcpuId) -> MockVcpu<'_> {
+        let _exists = self.vcpu_state(vcpu);
+        MockVcpu::new(self, vcpu)
+    }
+
+    /// A hypercall as raw words, issued by `vcpu` in kernel mode: `call` holds number and argument
+    /// registers, pointers among them are virtual addresses under the vCPU's base pointer. Answers
+    /// with what `rax` holds afterwards; the argument registers are left as Xen leaves them.
+    pub fn hypercall(&self, vcpu: VcpuId, call: &mut RawCall) -> i64 {
+        let mut memory = GuestMemory::new(&self.frames, self.vcpu_state(vcpu));
+        self.within_hypercall(vcpu, || self.run(vcpu, call, &mut memory))
+    }
+
+    /// Where Xen's own memory and the devices lie.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.frames.layout
+    }
+
+    /// The number of vCPUs.
+    #[must_use]
+    pub const fn vcpu_count(&self) -> u32 {
+        self.vcpus.len() as u32
+    }
+
+    /// What `vcpu` has loaded.
+    #[must_use]
+    pub fn processor(&self, vcpu: VcpuId) -> VcpuState {
+        self.vcpu_state(vcpu).lock().clone()
+    }
+
+    /// Owner, type and counts of a frame; `None` where there is no memory.
+    #[must_use]
+    pub fn frame(&self, mfn: Mfn) -> Option<FrameView> {
+        self.frames.view(mfn)
+    }
+
+    /// The entry, or any other word of the guest's memory, at `slot`.
+    #[must_use]
+    pub fn read_entry(&self, slot: PteSlot) -> Option<Pte> {
+        Some(Pte::from_bits(self.frames.guest(slot.table())?.load(slot.index())))
+    }
+
+    /// Everything in a frame of the guest.
+    #[must_use]
+    pub fn table_entries(&self, mfn: Mfn) -> Option<Box<[u64; ENTRIES_PER_TABLE]>> {
+        Some(self.frames.guest(mfn)?.contents())
+    }
+
+    /// The machine-to-physical word of a frame; `None` where there is no memory.
+    #[must_use]
+    pub fn read_m2p(&self, mfn: Mfn) -> Option<u64> {
+        self.frames.m2p(mfn)
+    }
+
+    /// Every table in use with its entries, by frame number: for comparing end states.
+    #[must_use]
+    pub fn snapshot(&self) -> BTreeMap<Mfn, Box<[u64; ENTRIES_PER_TABLE]>> {
+        let _tables = self.frames.tables.write();
+        let in_use = |frame: &&crate::frames::Frame| frame.state.lock().table().is_some();
+        self.frames.iter().filter(in_use).map(|frame| (frame.mfn, frame.contents())).collect()
+    }
+
+    /// Where the direct map has a frame of the guest.
+    #[must_use]
+    pub fn direct_map(&self, mfn: Mfn) -> Option<VirtAddr> {
+        let pfn = self.frames.guest(mfn)?.pfn?;
+        Some(VirtAddr::unchecked(self.direct_map.value() + (pfn.number() << PAGE_SHIFT)))
+    }
+
+    /// The entry of `level` by which `vcpu`'s kernel base pointer translates `address` now; `None`
+    /// where an entry above it is absent.
+    #[must_use]
+    pub fn slot_of(&self, vcpu: VcpuId, address: VirtAddr, level: Level) -> Option<PteSlot> {
+        let base = self.vcpu_state(vcpu).lock().base;
+        let walked = self.frames.walk(base, address.value(), level)?;
+        Some(PteSlot::of(walked.table.mfn, walked.index))
+    }
+
+    /// One of the frames set apart by [`GuestBuilder::spare`](crate::GuestBuilder::spare), each handed out once.
+    #[must_use]
+    pub fn alloc_frame(&self) -> Option<Mfn> {
+        self.spare.lock().pop()
+    }
+
+    /// What was asked for and is not modelled, oldest first.
+    #[must_use]
+    pub fn not_modelled(&self) -> Vec<NotModelledEvent> {
+        self.not_modelled.lock().clone()
+    }
+
+    pub(crate) fn note_not_modelled(&self, what: NotModelled, call: RawCall, vcpu: VcpuId) {
+        self.not_modelled.lock().push(NotModelledEvent { what, call, vcpu });
+    }
+
+    pub(crate) fn vcpu_state(&self, vcpu: VcpuId) -> &Mutex<VcpuState> {
+        let index = vcpu.number() as usize;
+        assert!(index < self.vcpus.len(), "the guest has {} vCPUs and no {vcpu}", self.vcpus.len());
+        &self.vcpus[index]
+    }
+
+    pub(crate) fn vcpu_states(&self) -> impl Iterator<Item = &Mutex<VcpuState>> {
+        self.vcpus.iter().map(|vcpu| &**vcpu)
+    }
+
+    pub(crate) const fn has_witness(&self) -> bool {
+        self.witness.is_some()
+    }
+
+    pub(crate) fn tell(
+        &self,
+        vcpu: VcpuId,
+        operation: impl FnOnce() -> Option<Operation>,
+        result: Option<Result<(), Errno>>,
+    ) {
+        if let Some(witness) = &self.witness
+            && let Some(operation) = operation()
+        {
+            witness.arrived(vcpu, &operation, result);
+        }
+    }
+
+    pub(crate) fn within_hypercall<T>(&self, vcpu: VcpuId, body: impl FnOnce() -> T) -> T {
+        if let Some(witness) = &self.witness {
+            witness.hypercall_begins(vcpu);
+        }
+        let value = body();
+        if let Some(witness) = &self.witness {
+            witness.hypercall_ends(vcpu);
+        }
+        value
+    }
+
+    /// Stores a word while the guest is built, when nothing is validated yet.
+    pub(crate) fn preset(&self, mfn: Mfn, index: usize, word: u64) {
+        if let Some(frame) = self.frames.guest(mfn) {
+            frame.word(index).store(word, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What arrives at the hypervisor.
+
+use hypercall::{Errno, Mfn, MmuextOp, Operation, VcpuId};
+
+use super::{
+    Finding, Moment, Rule,
+    history::Fate,
+    queue::{Arrival, Taken},
+    request::{Cut, Request, Standing},
+    state::{Owed, State},
+};
+
+type Outcome = Result<(), Errno>;
+
+impl State {
+    pub(super) fn arrived(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Option<Outcome>) {
+        let now = self.tick();
+        let Some(outcome) = outcome else {
+            self.vcpu(vcpu).queue.cut(operation, now);
+            return;
+        };
+        self.count_masked(vcpu, now);
+        let queue = &mut self.vcpu(vcpu).queue;
+        queue.counters.arrivals += 1;
+        match queue.arrive(operation, outcome.is_ok(), now) {
+            Arrival::For(taken) => self.arrived_for(vcpu, operation, outcome, taken, now),
+            Arrival::Early => {}
+            Arrival::Nothing => self.arrived_for_nothing(vcpu, operation, outcome, now),
+        }
+        self.vcpu(vcpu).queue.remember(operation, now, outcome.is_ok());
+        if outcome.is_ok() {
+            self.follow_base_pointers(vcpu, operation, now);
+        }
+    }
+
+    pub(super) fn masked(&mut self, vcpu: VcpuId) {
+        self.tick();
+        let vcpu = self.vcpu(vcpu);
+        if vcpu.masked == 0 {
+            vcpu.stretch = 0;
+        }
+        vcpu.masked += 1;
+    }
+
+    pub(super) fn unmasked(&mut self, vcpu: VcpuId) {
+        self.tick();
+        let vcpu = self.vcpu(vcpu);
+        vcpu.masked = vcpu.masked.saturating_sub(1);
+    }
+
+    pub(super) fn hypercall_begins(&mut self, vcpu: VcpuId) {
+        self.masked(vcpu);
+        let now = self.tick();
+        self.vcpu(vcpu).queue.hypercall = Some(now);
+    }
+
+    pub(super) fn hypercall_ends(&mut self, vcpu: VcpuId) {
+        self.vcpu(vcpu).queue.hypercall = None;
+        self.unmasked(vcpu);
+    }
+
+    fn count_masked(&mut self, vcpu: VcpuId, now: Moment) {
+        let bound = self.settings.masked_bound;
+        let vcpu_state = self.vcpu(vcpu);
+        if vcpu_state.masked == 0 {
+            return;
+        }
+        vcpu_state.stretch += 1;
+        let stretch = vcpu_state.stretch;
+        if let Some(bound) = bound
+            && stretch == bound.saturating_add(1)
+        {
+            self.report_arrival(Rule::R15, None, Some(vcpu), now, Finding::TooManyMasked { bound });
+        }
+    }
+
+    fn arrived_for(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Outcome, taken: Taken, now: Moment) {
+        self.report_order(&taken, outcome, now);
+        let queue = &mut self.vcpu(vcpu).queue;
+        for request in &taken.requests {
+            if request.effect.is_flush() {
+                queue.remember(&request.operation, now, outcome.is_ok());
+            }
+        }
+        let was_cut = taken.requests.iter().find(|request| matches!(request.standing, Standing::Cut(_)));
+        if let Some(request) = was_cut
+            && outcome.is_ok()
+        {
+            queue.expect_flushes_again(request.moment);
+        }
+        self.count_outcome(vcpu, operation, outcome, taken.requests);
+    }
+
+    fn report_order(&mut self, taken: &Taken, outcome: Outcome, now: Moment) {
+        for request in &taken.requests {
+            if let Standing::Cut(Cut { overtaken: Some(by), .. }) = request.standing
+                && outcome.is_ok()
+            {
+                self.report(by.rule, request, now, Finding::Overtaken { by: by.operation, asked: by.asked });
+            }
+        }
+        if let (Some(overtaken), Some(by)) = (&taken.overtook, taken.requests.last()) {
+            let by = by.overtaking(overtaken);
+            self.report(by.rule, overtaken, now, Finding::Overtaken { by: by.operation, asked: by.asked });
+        }
+    }
+
+    fn count_outcome(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Outcome, requests: Vec<Request>) {
+        let counters = &mut self.vcpu(vcpu).queue.counters;
+        match outcome {
+            Ok(()) => counters.applied += 1,
+            Err(errno) => {
+                counters.failed += 1;
+                self.owed.push(Owed { operation: *operation, vcpu, requests, errno, is_told: false });
+            }
+        }
+    }
+
+    /// Nothing pending on `vcpu` explains the arrival: it is late, repeated, strayed or invented.
+    fn arrived_for_nothing(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Outcome, now: Moment) {
+        let known = self.vcpu(vcpu).queue.history.fate(operation);
+        let is_late = self.queues().any(|queue| queue.take_overdue(operation));
+        if is_late || (known.is_some() && is_idempotent(operation)) {
+            return;
+        }
+        let elsewhere = self.queues().find_map(|queue| queue.arrive_elsewhere(operation, now));
+        if let Some(request) = elsewhere {
+            self.report(Rule::R8, &request, now, Finding::WrongVcpu { arrived_on: vcpu });
+            self.count_outcome(request.asker.vcpu, operation, outcome, vec![request]);
+            return;
+        }
+        match known {
+            Some((before, Fate::Applied)) => self.unasked(vcpu, operation, now, Finding::AppliedTwice { before }),
+            Some((before, Fate::Refused)) => self.unasked(vcpu, operation, now, Finding::RefusedTwice { before }),
+            Some((_, Fate::Merged { asker, asked, by })) => {
+                let finding = Finding::Overtaken { by: by.operation, asked: by.asked };
+                self.report_operation(by.rule, *operation, asker, asked, now, finding);
+            }
+            None => self.arrived_altered(vcpu, operation, now),
+        }
+    }
+
+    /// The arrival is of no value that was asked for, so it takes the place of what was.
+    fn arrived_altered(&mut self, vcpu: VcpuId, operation: &Operation, now: Moment) {
+        let due = self.vcpu(vcpu).queue.take_altered(operation, now);
+        let (rule, finding) = match due.as_slice() {
+            [] => return self.unasked(vcpu, operation, now, Finding::NeverAsked),
+            [due] => (Rule::R13, Finding::Altered { due: due.operation }),
+            due => (Rule::R3, Finding::WrongMerge { writes: due.len() }),
+        };
+        if let Some(first) = due.first() {
+            self.report_operation(rule, *operation, first.asker, first.moment, now, finding);
+        }
+    }
+
+    fn unasked(&mut self, vcpu: VcpuId, operation: &Operation, now: Moment, finding: Finding) {
+        self.report_arrival(Rule::R13, Some(*operation), Some(vcpu), now, finding);
+    }
+
+    /// Knows which tables are loaded where, so that none is unpinned under a vCPU that is about to
+    /// switch away from it (R12).
+    fn follow_base_pointers(&mut self, vcpu: VcpuId, operation: &Operation, now: Moment) {
+        let Operation::Mmuext { op, .. } = operation else { return };
+        match op {
+            MmuextOp::NewBaseptr { table } => self.vcpu(vcpu).bases[0] = Some(*table),
+            MmuextOp::NewUserBaseptr { table } => self.vcpu(vcpu).bases[1] = Some(*table),
+            MmuextOp::Unpin { table } => self.report_still_loaded(vcpu, *table, operation, now),
+            _ => {}
+        }
+    }
+
+    fn report_still_loaded(&mut self, unpinned_on: VcpuId, table: Mfn, operation: &Operation, now: Moment) {
+        let is_switch = |request: &Request| match request.operation {
+            Operation::Mmuext {
+                op: MmuextOp::NewBaseptr { table: to } | MmuextOp::NewUserBaseptr { table: to },
+                ..
+            } => to != table,
+            _ => false,
+        };
+        let still: Vec<Request> = self
+            .vcpus
+            .iter()
+            .filter(|(at, vcpu)| **at != unpinned_on && vcpu.bases.contains(&Some(table)))
+            .filter_map(|(_, vcpu)| vcpu.queue.requests().find(|request| is_switch(request)).copied())
+            .collect();
+        for switch in still {
+            let finding = Finding::BaseStillLoaded { table, on: switch.asker.vcpu };
+            self.report_operation(Rule::R12, *operation, switch.asker, switch.moment, now, finding);
+        }
+    }
+}
+
+/// Whether doing it twice is doing it once: a TLB flush, issued again after a write that was attempted
+/// again.
+const fn is_idempotent(operation: &Operation) -> bool {
+    matches!(operation, Operation::Mmuext { op, .. } if op.is_tlb_flush())
+}

@@ -1,0 +1,263 @@
+//! The writes asked for one L1 entry, and which of them an arriving one stands for.
+//!
+//! A batcher may merge writes of one entry that no other kind of operation separates: the values in
+//! between are never effective, which R1 allows. The value that may arrive instead follows from what
+//! the two commands do to an entry, with AD() for the accessed and dirty bits of a value:
+//!
+//! | older | newer | merged |
+//! |---|---|---|
+//! | normal `a` | normal `b` | normal `b` |
+//! | normal `a` | preserving `b` | normal `b + AD(a)` |
+//! | preserving `a` | preserving `b` | preserving `b + AD(a)` |
+//! | preserving `a` | normal `b` | normal `b` |
+//!
+//! One arrival can stand for several counts of asked writes: of 1, 2, 1 an arriving 1 is the first or
+//! all three merged. So a chain keeps every count of writes that may have taken effect, and drops
+//! those which the next arrival rules out.
+
+use core::ops::Range;
+
+use hypercall::{MmuUpdate, PteFlags, UpdateCommand};
+
+use super::Moment;
+
+/// What a write does to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    preserves: bool,
+    value: u64,
+}
+
+const fn accessed_dirty(value: u64) -> u64 {
+    value & PteFlags::ACCESSED_DIRTY.bits()
+}
+
+impl Write {
+    /// What `update` does; `None` if it writes no entry.
+    pub(super) const fn of(update: &MmuUpdate) -> Option<Self> {
+        let preserves = match update.slot.command() {
+            Some(UpdateCommand::Normal | UpdateCommand::NoTranslate) => false,
+            Some(UpdateCommand::PreserveAd) => true,
+            Some(UpdateCommand::MachPhys) | None => return None,
+        };
+        Some(Self { preserves, value: update.value })
+    }
+
+    /// One write that does what this and then `newer` do.
+    const fn then(self, newer: Self) -> Self {
+        if newer.preserves {
+            Self { preserves: self.preserves, value: newer.value | accessed_dirty(self.value) }
+        } else {
+            newer
+        }
+    }
+
+    /// What the entry holds after it.
+    pub(super) const fn over(self, memory: u64) -> u64 {
+        if self.preserves { self.value | accessed_dirty(memory) } else { self.value }
+    }
+}
+
+/// Writes of one entry, asked on one vCPU, with no other kind of operation between them.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
+    /// Which barrier-free run of the vCPU's operations the writes belong to.
+    pub(super) run: u64,
+    writes: Vec<(Moment, Write)>,
+    /// Counts of writes that may be effective, ascending, never empty.
+    counts: Vec<usize>,
+    /// Arrivals since the counts were last certain.
+    arrivals: usize,
+    /// What has been cut since the last arrival.
+    cuts: Vec<Write>,
+}
+
+/// Writes whose fate has become certain.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) writes: Vec<Moment>,
+    pub(super) arrivals: usize,
+}
+
+impl Chain {
+    pub(super) fn new(run: u64) -> Self {
+        Self { run, writes: Vec::new(), counts: vec![0], arrivals: 0, cuts: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, moment: Moment, write: Write) {
+        self.writes.push((moment, write));
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    pub(super) const fn is_certain(&self) -> bool {
+        self.counts.len() == 1
+    }
+
+    /// Which of the writes `write` may stand for first; `None` if it stands for none.
+    pub(super) fn first_for(&self, write: Write) -> Option<Moment> {
+        self.next_counts(&self.counts, write).last()?;
+        self.writes.get(*self.counts.first()?).map(|(moment, _)| *moment)
+    }
+
+    /// Takes `write` as arrived and answers with the writes it may stand for, the widest choice; `None` if
+    /// it stands for none.
+    pub(super) fn arrive(&mut self, write: Write) -> Option<Range<usize>> {
+        let first = *self.counts.first()?;
+        let next = self.next_counts(&self.counts, write);
+        let last = *next.last()?;
+        self.counts = next;
+        self.cuts.clear();
+        self.arrivals += 1;
+        Some(first..last)
+    }
+
+    /// Takes `write` as issued and not looked at: what it stands for is not effective, so counts that
+    /// leave nothing for it to stand for are ruled out. Answers with the writes for which it and those
+    /// cut just before it stand, the widest choice; `None` if it stands for none.
+    pub(super) fn cut(&mut self, write: Write) -> Option<Range<usize>> {
+        self.cuts.push(write);
+        self.rule_out().or_else(|| {
+            self.cuts = vec![write];
+            self.rule_out()
+        })
+    }
+
+    /// Which of the writes `write` stands for first if it is cut now; `None` if it stands for none.
+    pub(super) fn first_cut_for(&self, write: Write) -> Option<Moment> {
+        let fits = |from: &usize| self.reached_from(*from, write).next().is_some();
+        let after_cuts = self.counts.iter().flat_map(|from| self.after_cuts(*from));
+        let first = after_cuts.filter(fits).min().or_else(|| self.counts.iter().copied().find(fits))?;
+        self.writes.get(first).map(|(moment, _)| *moment)
+    }
+
+    /// The counts reached from one when everything cut since the last arrival is taken as arrived.
+    fn after_cuts(&self, from: usize) -> Vec<usize> {
+        self.cuts.iter().fold(vec![from], |counts, cut| self.next_counts(&counts, *cut))
+    }
+
+    /// Keeps the counts from which the writes cut since the last arrival can go on.
+    fn rule_out(&mut self) -> Option<Range<usize>> {
+        let kept: Vec<(usize, usize)> =
+            self.counts.iter().filter_map(|from| Some((*from, *self.after_cuts(*from).last()?))).collect();
+        let end = kept.iter().map(|(_, end)| *end).max()?;
+        self.counts = kept.into_iter().map(|(from, _)| from).collect();
+        Some(*self.counts.last()?..end)
+    }
+
+    /// The counts that an arriving `write` leads to from any of `counts`, ascending.
+    fn next_counts(&self, counts: &[usize], write: Write) -> Vec<usize> {
+        let mut next: Vec<usize> = counts.iter().flat_map(|from| self.reached_from(*from, write)).collect();
+        next.sort_unstable();
+        next.dedup();
+        next
+    }
+
+    fn reached_from(&self, from: usize, write: Write) -> impl Iterator<Item = usize> {
+        let merged = self.writes.iter().skip(from).scan(None, |sum: &mut Option<Write>, (_, next)| {
+            *sum = Some(sum.map_or(*next, |sum| sum.then(*next)));
+            *sum
+        });
+        merged.enumerate().filter(move |(_, sum)| *sum == write).map(move |(at, _)| from + at + 1)
+    }
+
+    /// When the writes in `range` were asked.
+    pub(super) fn moments(&self, range: Range<usize>) -> Vec<Moment> {
+        self.writes.iter().take(range.end).skip(range.start).map(|(moment, _)| *moment).collect()
+    }
+
+    /// Makes the highest count the certain one, and gives up the writes it counts.
+    pub(super) fn settle(&mut self) -> Settled {
+        let count = self.counts.last().copied().unwrap_or(0);
+        let writes = self.writes.drain(..count).map(|(moment, _)| moment).collect();
+        self.counts = vec![0];
+        Settled { writes, arrivals: core::mem::take(&mut self.arrivals) }
+    }
+
+    /// Forgets the write asked at `moment`; only while the counts are certain.
+    pub(super) fn forget(&mut self, moment: Moment) {
+        self.writes.retain(|(asked, _)| *asked != moment);
+    }
+
+    /// The writes that are certainly not effective.
+    pub(super) fn waiting(&self) -> Vec<Moment> {
+        self.moments(self.counts.last().copied().unwrap_or(0)..self.writes.len())
+    }
+
+    /// All writes not yet given up.
+    pub(super) fn all(&self) -> Vec<Moment> {
+        self.moments(0..self.writes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: u64 = PteFlags::ACCESSED.bits();
+    const D: u64 = PteFlags::DIRTY.bits();
+
+    const fn normal(value: u64) -> Write {
+        Write { preserves: false, value }
+    }
+
+    const fn preserving(value: u64) -> Write {
+        Write { preserves: true, value }
+    }
+
+    fn chain(writes: &[Write]) -> Chain {
+        let mut chain = Chain::new(0);
+        let mut moment = Moment::default();
+        for write in writes {
+            moment = moment.next();
+            chain.push(moment, *write);
+        }
+        chain
+    }
+
+    #[test]
+    fn merging_is_what_the_two_writes_do_to_any_entry() {
+        for (older, newer) in [normal as fn(u64) -> Write, preserving]
+            .into_iter()
+            .flat_map(|a| [(a, normal as fn(u64) -> Write), (a, preserving)])
+        {
+            let (older, newer) = (older(0x1000 | A), newer(0x2000 | D));
+            for memory in [0, A, D, A | D] {
+                assert_eq!(older.then(newer).over(memory), newer.over(older.over(memory)));
+            }
+        }
+    }
+
+    #[test]
+    fn every_count_an_arrival_allows_is_kept() {
+        let mut chain = chain(&[normal(1), normal(2), normal(1)]);
+        assert_eq!(chain.arrive(normal(1)), Some(0..3));
+        assert!(!chain.is_certain());
+        assert_eq!(chain.arrive(normal(2)), Some(1..2));
+        assert!(chain.is_certain());
+        assert_eq!(chain.arrive(normal(1)), Some(2..3));
+        let settled = chain.settle();
+        assert_eq!((settled.writes.len(), settled.arrivals, chain.is_empty()), (3, 3, true));
+    }
+
+    #[test]
+    fn what_was_cut_is_not_among_what_arrived() {
+        let mut chain = chain(&[normal(1), normal(1), preserving(2), preserving(2)]);
+        assert_eq!(chain.arrive(normal(1)), Some(0..2));
+        assert_eq!(chain.cut(normal(1)), Some(1..2));
+        assert_eq!(chain.cut(preserving(2)), Some(1..4));
+        assert_eq!(chain.cut(normal(1)), Some(1..2), "the tail was cut once more");
+        assert_eq!(chain.cut(normal(3)), None);
+        assert!(chain.is_certain());
+    }
+
+    #[test]
+    fn a_value_that_no_merge_gives_is_refused() {
+        let mut chain = chain(&[normal(0x1000 | D), preserving(0x2000)]);
+        assert_eq!(chain.arrive(normal(0x2000)), None);
+        assert_eq!(chain.arrive(preserving(0x2000 | D)), None);
+        assert_eq!(chain.arrive(normal(0x2000 | D)), Some(0..2));
+    }
+}

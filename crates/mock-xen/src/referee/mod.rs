@@ -1,0 +1,292 @@
+//! A judge of batching: it is told what the guest asks for and what arrives at the hypervisor, and
+//! reports every rule of the contract that the way between the two has broken.
+//!
+//! The referee knows nothing of how a batcher works. It holds each operation asked for until an
+//! arrival stands for it or the guest is told that it failed, and keeps its own count of every task's
+//! regions. At each sync point nothing that fell due may still be held. So any batcher can be judged:
+//! a library, a kernel's own, or a recorded one.
+//!
+//! **Guest side.** Whoever drives the batcher tells, in the order in which things happen:
+//!
+//! - [`Referee::ask`] just before the batcher is handed an operation, [`Referee::answered`] once that
+//!   call has returned. An operation that may not wait must have arrived by then.
+//! - [`Referee::enter`] and [`Referee::resume`] once these calls have returned; leave, pause and
+//!   explicit flush are told twice, before ([`Referee::leave`]) and after ([`Referee::left`]), because
+//!   what must be effective is what was asked before they began. `accepted` is whether the batcher
+//!   took the call; a leave that reports failed operations has been taken.
+//! - [`Referee::switch`] when the next task is about to run, [`Referee::interrupt_end`] when a handler
+//!   returns, [`Referee::task_exit`] when a task is gone.
+//! - [`Referee::failed`] and [`Referee::not_attempted`] for each operation of which the guest is told
+//!   so, before the `left` or `answered` that ends it.
+//!
+//! **Hypervisor side.** [`Referee::arrived`] for each operation in the order in which the hypervisor
+//! got to it, with its result, or `None` for one behind a refused one of the same array.
+//!
+//! What the two sides may differ in: writes of one L1 entry may be merged by the rules of PRESERVE_AD
+//! while nothing but L1 updates for the same domains lies between them; a TLB flush may do the work
+//! of others asked beside it; L1 updates of different entries, and the few other pairs proven in
+//! `effect.rs`, may change places. Operations behind a refused one may be attempted later or reported,
+//! and a TLB flush be issued again after them; trying them again breaks the order only if something
+//! with which they do not commute has become effective in between.
+//!
+//! Memory is bounded by what is pending plus [`Settings::REMEMBERED`] arrivals on each vCPU and the
+//! first 1000 violations. A moment is the number of an event: moments order everything the referee was
+//! told. It may be told by several threads.
+//!
+//! An `update_va_mapping` names no entry, so reads of the entry behind its address are not judged
+//! (R11); nor are writes of a task merged with those of another vCPU.
+
+mod arriving;
+mod asker;
+mod asking;
+mod chain;
+mod counters;
+mod effect;
+mod history;
+mod queue;
+mod reach;
+mod request;
+mod rule;
+mod settings;
+mod state;
+mod syncing;
+mod task;
+mod telling;
+mod violation;
+
+use core::fmt;
+
+use hypercall::{Errno, Operation, Pte, PteSlot, VcpuId};
+use parking_lot::Mutex;
+
+pub use asker::{Asker, Context, Moment, RequestId, TaskId};
+pub use counters::Counters;
+pub use rule::Rule;
+pub use settings::{Profile, Settings, Wish};
+pub use violation::{Asked, Finding, RegionCall, SyncPoint, Violation};
+
+use state::State;
+
+/// A completion callback that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallbackId(Moment);
+
+/// The judge; see the [module](self).
+#[derive(Debug)]
+pub struct Referee {
+    state: Mutex<State>,
+}
+
+impl Referee {
+    /// A referee for `profile` with its other [`Settings`] as they are by themselves.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        Self::with_settings(Settings::new(profile))
+    }
+
+    /// A referee with these settings.
+    #[must_use]
+    pub fn with_settings(settings: Settings) -> Self {
+        Self { state: Mutex::new(State::new(settings)) }
+    }
+
+    /// `asker` is about to hand an operation to its batcher. An [`Operation`] is taken for one of L1
+    /// that may wait; [`Wish`] says otherwise.
+    pub fn ask(&self, asker: Asker, wish: impl Into<Wish>) -> RequestId {
+        self.state.lock().ask(asker, wish.into())
+    }
+
+    /// The call that took the operation has returned: one that may not wait is effective or reported
+    /// (R1, R5, R6, R7, R14).
+    pub fn answered(&self, request: RequestId) {
+        self.state.lock().answered(request);
+    }
+
+    /// Enter has returned (R4, R6).
+    pub fn enter(&self, asker: Asker, accepted: bool) {
+        self.state.lock().enter(asker, accepted);
+    }
+
+    /// Leave is about to be called.
+    pub fn leave(&self, asker: Asker) {
+        self.state.lock().sync_begins(asker);
+    }
+
+    /// Leave has returned: what the task asked for before is effective or reported (R2, R12, R14), and
+    /// its completion callbacks have run.
+    pub fn left(&self, asker: Asker, accepted: bool) {
+        self.state.lock().left(asker, accepted);
+    }
+
+    /// Pause has returned: whatever the task asked for is effective or reported (R5).
+    pub fn paused(&self, asker: Asker, accepted: bool) {
+        self.state.lock().paused(asker, accepted);
+    }
+
+    /// Resume has returned. A library may refuse to end a pause in which regions are still open; the
+    /// pause is taken to have ended all the same.
+    pub fn resume(&self, asker: Asker, accepted: bool) {
+        self.state.lock().resumed(asker, accepted);
+    }
+
+    /// An explicit flush is about to be called.
+    pub fn flush(&self, asker: Asker) {
+        self.state.lock().sync_begins(asker);
+    }
+
+    /// An explicit flush has returned: what the task asked for before is effective or reported (R2, R12).
+    pub fn flushed(&self, asker: Asker) {
+        self.state.lock().flushed(asker);
+    }
+
+    /// The batcher has reported that the task leaked its regions, and has ended them (R2).
+    pub fn leak_reported(&self, asker: Asker) {
+        self.state.lock().leak_reported(asker);
+    }
+
+    /// `next` is about to run its first step on `vcpu`, where `prev` ran: nothing is left there (R7).
+    pub fn switch(&self, vcpu: VcpuId, prev: TaskId, next: TaskId) {
+        self.state.lock().switch(vcpu, prev, next);
+    }
+
+    /// The handler that interrupted the task on `vcpu` returns: what it asked for is effective (R6).
+    pub fn interrupt_end(&self, vcpu: VcpuId) {
+        self.state.lock().interrupt_end(vcpu);
+    }
+
+    /// `task` is gone: it was in no region, nothing of it is left, everything is reported (R2, R14).
+    pub fn task_exit(&self, task: TaskId) {
+        self.state.lock().task_exit(task);
+    }
+
+    /// The guest has been told, on `vcpu`, that `operation`, as asked or as merged, was refused with
+    /// `errno` (R14).
+    pub fn failed(&self, vcpu: VcpuId, operation: &Operation, errno: Errno) {
+        self.state.lock().failed(vcpu, operation, errno);
+    }
+
+    /// The guest has been told, on `vcpu`, that `operation`, as asked or as merged, was not attempted
+    /// (R14).
+    pub fn not_attempted(&self, vcpu: VcpuId, operation: &Operation) {
+        self.state.lock().not_attempted(vcpu, operation);
+    }
+
+    /// A completion callback of `asker` will have to run, once, before its region has been left (R13,
+    /// R14).
+    pub fn callback_due(&self, asker: Asker) -> CallbackId {
+        self.state.lock().callback_due(asker)
+    }
+
+    /// A completion callback has run.
+    pub fn callback_ran(&self, callback: CallbackId) {
+        self.state.lock().callback_ran(callback);
+    }
+
+    /// The batcher's accessor answered `value` for the entry at `slot`, of which memory held `memory`
+    /// (R11).
+    pub fn read(&self, asker: Asker, slot: PteSlot, value: Pte, memory: Pte) {
+        self.state.lock().read(asker, slot, value, memory);
+    }
+
+    /// `asker` read the entry at `slot` from memory, past the accessor (R11).
+    pub fn raw_read(&self, asker: Asker, slot: PteSlot) {
+        self.state.lock().raw_read(asker, slot);
+    }
+
+    /// `asker` writes the L1 entry at `slot` past the batcher, as by an atomic that the hypervisor traps
+    /// and emulates: it must not overtake what is queued (R6, R10, R12).
+    pub fn trapped_write(&self, asker: Asker, slot: PteSlot) {
+        self.state.lock().trapped_write(asker, slot);
+    }
+
+    /// Upcalls are masked on `vcpu` from now on; nests. Operations that arrive meanwhile count
+    /// against the bound (R15).
+    pub fn masked(&self, vcpu: VcpuId) {
+        self.state.lock().masked(vcpu);
+    }
+
+    /// One reason for masking upcalls on `vcpu` has gone.
+    pub fn unmasked(&self, vcpu: VcpuId) {
+        self.state.lock().unmasked(vcpu);
+    }
+
+    /// `vcpu` makes a hypercall, with upcalls masked while it lasts. Need not be told; if it is, an
+    /// operation that stood behind a refused one is not confused with an equal one in the same
+    /// multicall.
+    pub fn hypercall_begins(&self, vcpu: VcpuId) {
+        self.state.lock().hypercall_begins(vcpu);
+    }
+
+    /// The hypercall has returned.
+    pub fn hypercall_ends(&self, vcpu: VcpuId) {
+        self.state.lock().hypercall_ends(vcpu);
+    }
+
+    /// `operation` arrived at the hypervisor from `vcpu`: applied, refused, or, as `None`, not looked at
+    /// because it stood behind a refused one.
+    pub fn arrived(&self, vcpu: VcpuId, operation: &Operation, result: Option<Result<(), Errno>>) {
+        self.state.lock().arrived(vcpu, operation, result);
+    }
+
+    /// Operations asked for on `vcpu` that have not arrived.
+    #[must_use]
+    pub fn pending(&self, vcpu: VcpuId) -> usize {
+        self.state.lock().vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.queue.pending())
+    }
+
+    /// What became of all operations so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.state.lock().counters()
+    }
+
+    /// The violations found so far, in the order found; of more than 1000 the first 1000.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.state.lock().violations.clone()
+    }
+
+    /// Everything found so far.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let state = self.state.lock();
+        let pending = state.vcpus.values().map(|vcpu| vcpu.queue.pending()).sum();
+        let (violations, found) = (state.violations.clone(), state.violation_count);
+        Verdict { violations, found, pending, counters: state.counters() }
+    }
+}
+
+/// What a referee found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// The violations, in the order found; of more than 1000 the first 1000.
+    pub violations: Vec<Violation>,
+    /// How many violations there were.
+    pub found: u64,
+    /// Operations that have not arrived.
+    pub pending: usize,
+    /// What became of the others.
+    pub counters: Counters,
+}
+
+impl Verdict {
+    /// Whether no rule was broken.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.found == 0
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counters { asked, arrivals, merged, superseded, .. } = self.counters;
+        match self.found {
+            0 => write!(f, "no rule broken: ")?,
+            found => write!(f, "rules broken {found} times: ")?,
+        }
+        write!(f, "{asked} asked, {arrivals} arrived, {merged} merged, {superseded} superseded")?;
+        write!(f, ", {} pending", self.pending)?;
+        self.violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+    }
+}

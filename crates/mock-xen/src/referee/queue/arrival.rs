@@ -1,0 +1,370 @@
+//! Which requests an arriving operation stands for.
+//!
+//! An L1 update stands for one or several writes of its entry (see `chain.rs`). A TLB flush stands for
+//! every pending flush it covers whose earlier writes have all arrived: it is effective after the
+//! writes asked before that flush, and before those asked after it, or else one of them has been found
+//! to overtake it. Anything else stands for the oldest equal request.
+
+use std::collections::VecDeque;
+
+use hypercall::{Level, Operation};
+
+use super::Queue;
+use crate::referee::{
+    Moment,
+    chain::{Chain, Write},
+    effect::{Effect, EntryKey},
+    history::Fate,
+    reach::Reach,
+    request::{Cut, Request, Standing},
+};
+
+/// What an arrival stands for.
+#[derive(Debug)]
+pub(in crate::referee) enum Arrival {
+    /// For these requests.
+    For(Taken),
+    /// For TLB flushes that have to come again if a write they had to wait for is applied after all.
+    Early,
+    /// For none.
+    Nothing,
+}
+
+/// Requests that an arrival stands for.
+#[derive(Debug)]
+pub(in crate::referee) struct Taken {
+    /// The requests, oldest first, in the standing they had; never none.
+    pub(in crate::referee) requests: Vec<Request>,
+    /// The oldest request that it ought to have come after.
+    pub(in crate::referee) overtook: Option<Request>,
+}
+
+/// What a TLB flush has to wait for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wait {
+    Nothing,
+    /// A write that stood behind a refused operation.
+    Cut,
+    Queued,
+}
+
+impl Queue {
+    /// Takes what `operation`, arriving here, stands for. `is_effective`: it was not refused.
+    pub(in crate::referee) fn arrive(&mut self, operation: &Operation, is_effective: bool, now: Moment) -> Arrival {
+        let taken = match self.effect(operation, Level::L1) {
+            Effect::Entry(key, write) => self
+                .take_writes(key, write, is_effective, now)
+                .or_else(|| self.take_equal(operation, is_effective, now)),
+            Effect::Flush(reach) => return self.take_flushes(operation, &reach, is_effective, now),
+            _ => self.take_equal(operation, is_effective, now),
+        };
+        taken.map_or(Arrival::Nothing, Arrival::For)
+    }
+
+    fn take_writes(&mut self, key: EntryKey, write: Write, is_effective: bool, now: Moment) -> Option<Taken> {
+        let (index, requests) = self.stand_for(key, write, Self::is_in_turn)?;
+        let (first, last) = (requests.first()?, requests.last()?);
+        let overtook = self.overtaken(first.moment, last, is_effective);
+        let run = self.chains.get(&key)?.get(index)?.run;
+        self.settle_where(now, |other, entry| other < run && entry != key);
+        let index = index - self.give_up_older(key, index, last, now);
+        self.settle_if_certain(key, index, now);
+        Some(Taken { requests, overtook })
+    }
+
+    /// The chain of `key` in which `write` stands for something, and what for.
+    fn stand_for(
+        &mut self,
+        key: EntryKey,
+        write: Write,
+        is_likely: impl Fn(&Self, Moment) -> bool,
+    ) -> Option<(usize, Vec<Request>)> {
+        let index = self.choose_chain(key, |chain| chain.first_for(write), is_likely)?;
+        let chain = self.chains.get_mut(&key)?.get_mut(index)?;
+        let range = chain.arrive(write)?;
+        let moments = chain.moments(range);
+        let requests = moments.iter().filter_map(|moment| self.requests.get(moment)).copied().collect();
+        for moment in moments {
+            self.stand(moment, Standing::Perhaps);
+        }
+        Some((index, requests))
+    }
+
+    /// The chain of `key` in which an arrival, or what has been cut, stands for a write; of several, the
+    /// likeliest. `first_in`: which write that is in a chain.
+    fn choose_chain(
+        &self,
+        key: EntryKey,
+        first_in: impl Fn(&Chain) -> Option<Moment>,
+        is_likely: impl Fn(&Self, Moment) -> bool,
+    ) -> Option<usize> {
+        let chains = self.chains.get(&key)?.iter().enumerate();
+        let candidates: Vec<(usize, Moment)> =
+            chains.filter_map(|(index, chain)| Some((index, first_in(chain)?))).collect();
+        let chosen = self.likeliest(candidates.iter().map(|(_, moment)| *moment), is_likely)?;
+        candidates.into_iter().find(|(_, moment)| *moment == chosen).map(|(index, _)| index)
+    }
+
+    /// Of several requests of which any can be meant, the oldest that `is_likely`; else the oldest.
+    fn likeliest(
+        &self,
+        mut candidates: impl Iterator<Item = Moment> + Clone,
+        is_likely: impl Fn(&Self, Moment) -> bool,
+    ) -> Option<Moment> {
+        if candidates.clone().nth(1).is_none() {
+            return candidates.next();
+        }
+        candidates.clone().find(|moment| is_likely(self, *moment)).or_else(|| candidates.next())
+    }
+
+    /// Whether a request stood behind a refused one.
+    fn is_cut(&self, moment: Moment) -> bool {
+        self.requests.get(&moment).is_some_and(|request| matches!(request.standing, Standing::Cut(_)))
+    }
+
+    /// Whether a request could arrive now and nothing would be wrong with that: among equal ones, the
+    /// one behind another operation waits for it even if they commute.
+    fn is_in_turn(&self, moment: Moment) -> bool {
+        let Some(request) = self.requests.get(&moment) else { return false };
+        let is_ahead = |older: &Request| {
+            let may_swap = matches!(older.effect, Effect::Entry(..)) && older.effect.commutes(&request.effect);
+            matches!(older.standing, Standing::Queued) && !may_swap
+        };
+        let is_out = match request.standing {
+            Standing::Cut(Cut { overtaken: Some(_), .. }) => true,
+            Standing::Cut(Cut { hypercall, .. }) => hypercall.is_some() && hypercall == self.hypercall,
+            Standing::Perhaps => true,
+            Standing::Queued | Standing::Overtaken | Standing::Early => false,
+        };
+        !is_out && !self.requests.range(..moment).any(|(_, older)| is_ahead(older))
+    }
+
+    fn settle_if_certain(&mut self, key: EntryKey, index: usize, now: Moment) {
+        match self.chains.get(&key).and_then(|chains| chains.get(index)) {
+            Some(chain) if !chain.is_certain() => drop(self.uncertain.insert((chain.run, key))),
+            _ => self.settle_chain(key, index, now),
+        }
+    }
+
+    /// Gives up the chains of `key` before `index`, whose values a later one has overwritten. Those
+    /// with writes behind a refused operation stay, to be attempted again or reported. Answers with
+    /// how many are gone.
+    fn give_up_older(&mut self, key: EntryKey, index: usize, by: &Request, now: Moment) -> usize {
+        let count = |queue: &Self| queue.chains.get(&key).map_or(0, VecDeque::len);
+        let before = count(self);
+        for at in (0..index).rev() {
+            let chains = count(self);
+            self.settle_chain(key, at, now);
+            if count(self) == chains {
+                self.overwrite_chain(key, at, by, now);
+            }
+        }
+        before - count(self)
+    }
+
+    fn overwrite_chain(&mut self, key: EntryKey, index: usize, by: &Request, now: Moment) {
+        let chain = self.chains.get(&key).and_then(|chains| chains.get(index));
+        let writes = chain.map(Chain::all).unwrap_or_default();
+        if writes.iter().any(|moment| self.is_cut(*moment)) {
+            return;
+        }
+        if let Some(chains) = self.chains.get_mut(&key) {
+            chains.remove(index);
+        }
+        let overwritten: Vec<Request> = writes.iter().filter_map(|moment| self.requests.remove(moment)).collect();
+        self.counters.merged += overwritten.len() as u64;
+        self.remember_merged(&overwritten, by, now);
+    }
+
+    /// Takes the flushes that may go now. If there is none but one that has to wait, the arrival
+    /// has overtaken what it waits for; unless it is a repetition, which does no harm and counts for
+    /// nothing.
+    fn take_flushes(&mut self, operation: &Operation, reach: &Reach, is_effective: bool, now: Moment) -> Arrival {
+        let covered = self.covered(reach);
+        let waiting_for = |wait| covered.iter().filter(move |(_, is)| *is == wait).map(|(moment, _)| *moment);
+        let early: Vec<Moment> = waiting_for(Wait::Cut).collect();
+        let mut taken: Vec<Moment> = waiting_for(Wait::Nothing).collect();
+        if is_effective {
+            early.iter().for_each(|moment| self.stand(*moment, Standing::Early));
+        } else {
+            taken.extend(&early);
+        }
+        if taken.is_empty() && !early.is_empty() {
+            return Arrival::Early;
+        }
+        if taken.is_empty() && self.history.fate(operation).is_none() {
+            taken.extend(waiting_for(Wait::Queued).take(1));
+        }
+        let requests: Vec<Request> = taken.iter().filter_map(|moment| self.requests.remove(moment)).collect();
+        let (Some(first), Some(last)) = (requests.first(), requests.last()) else { return Arrival::Nothing };
+        self.settle_where(now, |run, _| run < last.run);
+        self.counters.superseded += requests.len() as u64 - 1;
+        let overtook = self.overtaken(first.moment, first, is_effective);
+        Arrival::For(Taken { requests, overtook })
+    }
+
+    /// The pending flushes that one with `reach` covers, and what each still waits for.
+    fn covered(&self, reach: &Reach) -> Vec<(Moment, Wait)> {
+        let arriving = Effect::Flush(*reach);
+        let mut wait = Wait::Nothing;
+        let mut covered = Vec::new();
+        for request in self.requests.values() {
+            match (&request.effect, &request.standing) {
+                (Effect::Flush(asked), _) if reach.covers(asked) => covered.push((request.moment, wait)),
+                (effect, _) if effect.commutes(&arriving) => {}
+                (_, Standing::Queued) => wait = Wait::Queued,
+                (_, Standing::Cut(_)) => wait = wait.max(Wait::Cut),
+                (_, Standing::Overtaken | Standing::Perhaps | Standing::Early) => {}
+            }
+        }
+        covered
+    }
+
+    fn take_equal(&mut self, operation: &Operation, is_effective: bool, now: Moment) -> Option<Taken> {
+        let moment = self.find_equal(operation, Self::is_in_turn)?;
+        let request = self.requests.remove(&moment)?;
+        self.settle_where(now, |run, _| run < request.run);
+        let overtook = self.overtaken(moment, &request, is_effective);
+        Some(Taken { requests: vec![request], overtook })
+    }
+
+    /// The request for `operation`, which is no L1 update, that an arrival is for.
+    fn find_equal(&self, operation: &Operation, is_likely: impl Fn(&Self, Moment) -> bool) -> Option<Moment> {
+        self.likeliest(self.equal_to(operation).map(|request| request.moment), is_likely)
+    }
+
+    /// The requests for `operation`, which is no L1 update, oldest first.
+    fn equal_to(&self, operation: &Operation) -> impl Iterator<Item = &Request> + Clone {
+        let is_it =
+            move |request: &&Request| !matches!(request.effect, Effect::Entry(..)) && request.operation == *operation;
+        self.requests.values().filter(is_it)
+    }
+
+    /// Marks what was asked before `moment`, does not commute with `by`, and has not arrived though
+    /// `by` has. Answers with the oldest of it, writes of the very entry that `by` writes only if
+    /// there is nothing else: those are merged. Nothing is found overtaken twice.
+    fn overtaken(&mut self, moment: Moment, by: &Request, is_effective: bool) -> Option<Request> {
+        let (mut oldest, mut merged) = (None, None);
+        for older in self.requests.range_mut(..moment).map(|(_, older)| older) {
+            if older.effect.commutes(&by.effect) {
+                continue;
+            }
+            match older.standing {
+                Standing::Queued => {
+                    let found = if older.effect.same_entry(&by.effect) { &mut merged } else { &mut oldest };
+                    found.get_or_insert(*older);
+                    older.standing = Standing::Overtaken;
+                }
+                Standing::Cut(Cut { hypercall, overtaken: None }) if is_effective => {
+                    older.standing = Standing::Cut(Cut { hypercall, overtaken: Some(by.overtaking(older)) });
+                }
+                _ => {}
+            }
+        }
+        oldest.or(merged)
+    }
+
+    /// Takes what `operation` stands for, though it arrives on another vCPU or not at all. No order is
+    /// expected of it, and a TLB flush stands for an equal one only.
+    pub(in crate::referee) fn arrive_elsewhere(&mut self, operation: &Operation, now: Moment) -> Option<Request> {
+        if let Effect::Entry(key, write) = self.effect(operation, Level::L1)
+            && self.chains.contains_key(&key)
+        {
+            let (index, mut requests) = self.stand_for(key, write, Self::is_cut)?;
+            self.settle_if_certain(key, index, now);
+            return requests.pop();
+        }
+        let moment = self.find_equal(operation, Self::is_cut)?;
+        self.requests.remove(&moment)
+    }
+
+    /// Notes that `operation` stood behind a refused one and was not looked at.
+    pub(in crate::referee) fn cut(&mut self, operation: &Operation, now: Moment) {
+        let is_uncut = |request: &Request| !matches!(request.standing, Standing::Cut(_));
+        let moments = match self.effect(operation, Level::L1) {
+            Effect::Entry(key, write) if self.chains.contains_key(&key) => self.cut_writes(key, write, now),
+            Effect::Flush(reach) => self.mergeable(&reach, is_uncut),
+            _ => self.equal_to(operation).find(|equal| is_uncut(equal)).map(|equal| equal.moment).into_iter().collect(),
+        };
+        for moment in moments {
+            if self.requests.get(&moment).is_some_and(is_uncut) {
+                self.stand(moment, Standing::Cut(Cut { hypercall: self.hypercall, overtaken: None }));
+            }
+        }
+    }
+
+    /// The writes of the entry that `write`, which was not looked at, stands for.
+    fn cut_writes(&mut self, key: EntryKey, write: Write, now: Moment) -> Vec<Moment> {
+        let index = self.choose_chain(key, |chain| chain.first_cut_for(write), Self::is_in_turn);
+        let chains = self.chains.get_mut(&key).zip(index);
+        let Some((chain, index)) = chains.and_then(|(chains, index)| Some((chains.get_mut(index)?, index))) else {
+            return Vec::new();
+        };
+        let Some(range) = chain.cut(write) else { return Vec::new() };
+        let (cut, waiting) = (chain.moments(range), chain.waiting());
+        for moment in waiting {
+            if self.requests.get(&moment).is_some_and(|request| matches!(request.standing, Standing::Perhaps)) {
+                self.stand(moment, Standing::Queued);
+            }
+        }
+        self.settle_if_certain(key, index, now);
+        cut
+    }
+
+    /// The oldest of the pending flushes `among` which one with `reach` covers, and those that it can be
+    /// merged with.
+    fn mergeable(&self, reach: &Reach, among: impl Fn(&Request) -> bool) -> Vec<Moment> {
+        let mut covered = self.covered(reach);
+        covered.retain(|(moment, _)| self.requests.get(moment).is_some_and(&among));
+        let oldest = covered.first().map(|(_, wait)| *wait);
+        covered.into_iter().filter(|(_, wait)| Some(*wait) == oldest).map(|(moment, _)| moment).collect()
+    }
+
+    /// Takes out what `operation` stands for because the guest was told that it will not arrive;
+    /// `false` if there is nothing.
+    pub(in crate::referee) fn give_up(&mut self, operation: &Operation, now: Moment) -> bool {
+        let Effect::Flush(reach) = self.effect(operation, Level::L1) else {
+            return self.arrive_elsewhere(operation, now).is_some();
+        };
+        let given_up = self.mergeable(&reach, |_| true);
+        self.counters.superseded += given_up.len().saturating_sub(1) as u64;
+        for moment in &given_up {
+            self.requests.remove(moment);
+        }
+        !given_up.is_empty()
+    }
+
+    /// Makes the flushes asked after `moment`, which came too early for what has just been applied,
+    /// wait again.
+    pub(in crate::referee) fn expect_flushes_again(&mut self, moment: Moment) {
+        for later in self.requests.range_mut(moment..).map(|(_, later)| later) {
+            if matches!(later.standing, Standing::Early) {
+                later.standing = Standing::Queued;
+            }
+        }
+    }
+
+    /// All pending writes of the L1 entry that `operation` updates, given up because it carries
+    /// another value.
+    pub(in crate::referee) fn take_altered(&mut self, operation: &Operation, now: Moment) -> Vec<Request> {
+        let Effect::Entry(key, _) = self.effect(operation, Level::L1) else { return Vec::new() };
+        self.settle_where(now, |_, entry| entry == key);
+        let chains = self.chains.remove(&key).unwrap_or_default();
+        let writes = chains.iter().flat_map(|chain| chain.all());
+        let altered: Vec<Request> = writes.filter_map(|moment| self.requests.remove(&moment)).collect();
+        self.counters.overdue += altered.len() as u64;
+        altered
+    }
+
+    /// Records what became of `operation`.
+    pub(in crate::referee) fn remember(&mut self, operation: &Operation, now: Moment, is_effective: bool) {
+        let fate = if is_effective { Fate::Applied } else { Fate::Refused };
+        self.history.note(*operation, now, fate);
+    }
+
+    fn stand(&mut self, moment: Moment, standing: Standing) {
+        if let Some(request) = self.requests.get_mut(&moment) {
+            request.standing = standing;
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What was asked on one vCPU and is not yet known to be effective, in the order asked.
+//!
+//! A request enters by [`Queue::push`] and goes by one of three ways: an arrival or a report stands
+//! for it (`arrival.rs`), or a sync point finds it still there ([`Queue::drain`]). What a sync point
+//! has drained is kept apart as overdue, so that its late arrival is recognised and does not disturb
+//! the order of what is asked since.
+
+mod arrival;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use hypercall::{Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
+
+use super::{
+    Moment,
+    chain::{Chain, Settled, Write},
+    counters::Counters,
+    effect::{Effect, EntryKey},
+    history::{Fate, History},
+    request::{Request, Standing},
+    settings::Settings,
+};
+
+pub(super) use arrival::{Arrival, Taken};
+
+/// The requests of one vCPU.
+#[derive(Debug)]
+pub(super) struct Queue {
+    vcpu: VcpuId,
+    online: Option<VcpuMask>,
+    requests: BTreeMap<Moment, Request>,
+    /// Chains of each entry, oldest run first.
+    chains: HashMap<EntryKey, VecDeque<Chain>>,
+    /// Chains whose count is not certain, by run and entry.
+    uncertain: HashSet<(u64, EntryKey)>,
+    /// Number of the present run: L1 updates of one subject with nothing else between them.
+    run: u64,
+    /// That subject.
+    run_subject: Subject,
+    overdue: VecDeque<Request>,
+    overdue_limit: usize,
+    /// When the hypercall under way began, if that was told.
+    pub(super) hypercall: Option<Moment>,
+    pub(super) history: History,
+    pub(super) counters: Counters,
+}
+
+impl Queue {
+    pub(super) fn new(vcpu: VcpuId, settings: &Settings) -> Self {
+        Self {
+            vcpu,
+            online: settings.online,
+            requests: BTreeMap::new(),
+            chains: HashMap::new(),
+            uncertain: HashSet::new(),
+            run: 0,
+            run_subject: Subject::SELF,
+            overdue: VecDeque::new(),
+            overdue_limit: settings.remembered,
+            hypercall: None,
+            history: History::new(settings.remembered),
+            counters: Counters::default(),
+        }
+    }
+
+    /// The effect of `operation` if it is issued here; an update is of a table of `level`.
+    pub(super) fn effect(&self, operation: &Operation, level: Level) -> Effect {
+        Effect::of(operation, level, self.vcpu, self.online)
+    }
+
+    pub(super) fn push(&mut self, request: Request) {
+        self.counters.asked += 1;
+        match request.effect {
+            Effect::Entry(key, write) => self.push_entry(key, request.moment, write),
+            Effect::Flush(reach) if reach.is_empty() => {
+                self.counters.superseded += 1;
+                return;
+            }
+            _ => self.run += 1,
+        }
+        self.requests.insert(request.moment, Request { run: self.run, ..request });
+    }
+
+    fn push_entry(&mut self, key: EntryKey, moment: Moment, write: Write) {
+        if self.run_subject != key.subject {
+            self.run_subject = key.subject;
+            self.run += 1;
+        }
+        let chains = self.chains.entry(key).or_default();
+        if chains.back().is_none_or(|chain| chain.run != self.run) {
+            chains.push_back(Chain::new(self.run));
+        }
+        if let Some(chain) = chains.back_mut() {
+            chain.push(moment, write);
+        }
+    }
+
+    /// Requests that have certainly not arrived.
+    pub(super) fn pending(&self) -> usize {
+        self.requests
+            .values()
+            .filter(|request| !matches!(request.standing, Standing::Perhaps | Standing::Early))
+            .count()
+    }
+
+    pub(super) fn request(&self, moment: Moment) -> Option<&Request> {
+        self.requests.get(&moment)
+    }
+
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.values()
+    }
+
+    /// The oldest request that a write of `entry` past the library would overtake.
+    pub(super) fn conflicting(&self, effect: &Effect) -> Option<&Request> {
+        let waits = |request: &&Request| matches!(request.standing, Standing::Queued | Standing::Cut(_));
+        self.requests.values().filter(waits).find(|request| !request.effect.commutes(effect))
+    }
+
+    /// The newest pending update of the entry at `slot`, of whatever level.
+    pub(super) fn last_write(&self, slot: PteSlot) -> Option<&Request> {
+        self.writes(slot).last()
+    }
+
+    /// What the entry at `slot` will hold, given what `memory` holds of it now.
+    pub(super) fn value(&self, slot: PteSlot, memory: u64) -> u64 {
+        self.writes(slot).fold(memory, |held, request| match request.operation {
+            Operation::Update { update, .. } => Write::of(&update).map_or(held, |write| write.over(held)),
+            _ => held,
+        })
+    }
+
+    fn writes(&self, slot: PteSlot) -> impl Iterator<Item = &Request> {
+        self.requests.values().filter(move |request| match &request.operation {
+            Operation::Update { update, .. } => {
+                !matches!(request.standing, Standing::Perhaps)
+                    && Write::of(update).is_some()
+                    && update.slot.same_entry(slot)
+            }
+            _ => false,
+        })
+    }
+
+    /// Takes out the requests that `is_due`, which had to be effective by now. Early TLB flushes among
+    /// them are, and go without a word.
+    pub(super) fn drain(&mut self, now: Moment, is_due: impl Fn(&Request) -> bool) -> Vec<Request> {
+        let due: Vec<Request> = self.requests.values().filter(|request| is_due(request)).copied().collect();
+        if due.iter().any(|request| matches!(request.standing, Standing::Perhaps)) {
+            self.settle_where(now, |_, _| true);
+        }
+        let due: Vec<Request> = due.into_iter().filter_map(|request| self.remove(request.moment)).collect();
+        let (early, late): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|request| matches!(request.standing, Standing::Early));
+        self.counters.applied += early.len() as u64;
+        self.counters.overdue += late.len() as u64;
+        self.overdue.extend(&late);
+        let excess = self.overdue.len().saturating_sub(self.overdue_limit);
+        self.overdue.drain(..excess);
+        late
+    }
+
+    /// Forgets overdue requests for which `operation` may stand; `false` if there is none.
+    pub(super) fn take_overdue(&mut self, operation: &Operation) -> bool {
+        let before = self.overdue.len();
+        let arriving = self.effect(operation, Level::L1);
+        self.overdue.retain(|late| match (&arriving, &late.effect) {
+            (Effect::Entry(key, _), Effect::Entry(due, _)) => key != due,
+            (Effect::Flush(reach), Effect::Flush(due)) => !reach.covers(due),
+            _ => late.operation != *operation,
+        });
+        self.overdue.len() < before
+    }
+
+    /// Decides which updates the arrivals so far stand for, wherever that is open, for entries and runs
+    /// that are over: nothing more will arrive for them.
+    fn settle_where(&mut self, now: Moment, is_over: impl Fn(u64, EntryKey) -> bool) {
+        let over: Vec<(u64, EntryKey)> = self.uncertain.extract_if(|(run, key)| is_over(*run, *key)).collect();
+        for (run, key) in over {
+            let chains = self.chains.get(&key);
+            if let Some(index) = chains.and_then(|chains| chains.iter().position(|chain| chain.run == run)) {
+                self.settle_chain(key, index, now);
+            }
+        }
+    }
+
+    fn settle_chain(&mut self, key: EntryKey, index: usize, now: Moment) {
+        let Some(chains) = self.chains.get_mut(&key) else { return };
+        let Some(chain) = chains.get_mut(index) else { return };
+        let Settled { writes, arrivals } = chain.settle();
+        if chain.is_empty() {
+            chains.remove(index);
+        }
+        if chains.is_empty() {
+            self.chains.remove(&key);
+        }
+        self.counters.merged += writes.len().saturating_sub(arrivals) as u64;
+        let settled: Vec<Request> = writes.iter().filter_map(|moment| self.requests.remove(moment)).collect();
+        if let Some((last, merged)) = settled.split_last()
+            && settled.len() > arrivals
+        {
+            self.remember_merged(merged, last, now);
+        }
+    }
+
+    fn remember_merged(&mut self, merged: &[Request], by: &Request, now: Moment) {
+        for request in merged {
+            let arrived = self.history.fate(&request.operation).is_some_and(|(at, _)| at > request.moment);
+            if !arrived {
+                let by = by.overtaking(request);
+                let fate = Fate::Merged { asker: request.asker, asked: request.moment, by };
+                self.history.note(request.operation, now, fate);
+            }
+        }
+    }
+
+    /// Takes out one request, its chain's count being certain.
+    fn remove(&mut self, moment: Moment) -> Option<Request> {
+        let request = self.requests.remove(&moment)?;
+        if let Effect::Entry(key, _) = request.effect
+            && let Some(chains) = self.chains.get_mut(&key)
+        {
+            chains.iter_mut().for_each(|chain| chain.forget(moment));
+            chains.retain(|chain| !chain.is_empty());
+            if chains.is_empty() {
+                self.chains.remove(&key);
+            }
+        }
+        Some(request)
+    }
+}

@@ -1,0 +1,88 @@
+//! An operation that was asked for and is not yet known to be effective.
+
+use hypercall::Operation;
+
+use super::{Asker, Context, Moment, RequestId, Rule, effect::Effect, history::Overtaker};
+
+/// Until when an operation may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deferral {
+    /// Until the region's next sync point.
+    Region,
+    /// Until the context switch it belongs to has ended.
+    Switch,
+    /// Not at all: asked outside any region, or synchronous by its nature.
+    Never,
+    /// Not at all: asked while laziness is paused.
+    Paused,
+    /// Not at all: asked in interrupt context.
+    Interrupt,
+}
+
+impl Deferral {
+    pub(super) const fn is_allowed(self) -> bool {
+        matches!(self, Self::Region | Self::Switch)
+    }
+}
+
+/// How far an operation has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// Not arrived.
+    Queued,
+    /// Not arrived, and reported as overtaken.
+    Overtaken,
+    /// Arrived behind a refused one, so that nobody looked at it.
+    Cut(Cut),
+    /// A TLB flush that arrived before a write in standing `Cut`. It counts if that write stays
+    /// without effect, and has to come again otherwise.
+    Early,
+    /// An L1 update that an arrival may stand for.
+    Perhaps,
+}
+
+/// How an operation came to stand behind a refused one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// When the hypercall began, if that was told. In it nothing is attempted again.
+    pub(super) hypercall: Option<Moment>,
+    /// What has overtaken it since; this breaks the order only if it becomes effective after all.
+    pub(super) overtaken: Option<Overtaker>,
+}
+
+/// An operation that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) moment: Moment,
+    pub(super) asker: Asker,
+    pub(super) operation: Operation,
+    pub(super) effect: Effect,
+    pub(super) deferral: Deferral,
+    pub(super) standing: Standing,
+    /// The run it belongs to, or, if it is no L1 update, the one that it begins; set by the queue.
+    pub(super) run: u64,
+}
+
+impl Request {
+    pub(super) const fn id(&self) -> RequestId {
+        RequestId { vcpu: self.asker.vcpu, moment: self.moment }
+    }
+
+    /// This operation as the one that became effective before `older`.
+    pub(super) const fn overtaking(&self, older: &Self) -> Overtaker {
+        Overtaker { operation: self.operation, asked: self.moment, rule: self.inversion(older) }
+    }
+
+    /// The rule that is broken when this becomes effective before `older`, which was asked before it. A
+    /// TLB flush that comes before a write misses it (R12); what may not wait must not overtake (R6,
+    /// R10), a TLB flush included.
+    const fn inversion(&self, older: &Self) -> Rule {
+        match (self.deferral, self.asker.context) {
+            _ if self.effect.is_flush() => Rule::R12,
+            (_, Context::Interrupt) => Rule::R6,
+            (Deferral::Never | Deferral::Paused, _) => Rule::R10,
+            _ if older.effect.is_flush() => Rule::R12,
+            _ => Rule::R3,
+        }
+    }
+}

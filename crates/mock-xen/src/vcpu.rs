@@ -1,0 +1,100 @@
+//! Virtual processors: what each has loaded, and the typed way to call from one.
+
+use hypercall::{
+    Errno, Hypervisor, Mfn, MmuUpdate, Outcome, PreparedCall, PreparedCalls, RawCall, Subject, VcpuId, VirtAddr, abi,
+};
+
+use crate::MockXen;
+use crate::memory::SliceMemory;
+
+/// What a vCPU has loaded, by the guest's own hypercalls or from the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VcpuState {
+    /// The kernel base pointer: the L4 table it runs on.
+    pub base: Mfn,
+    /// The user-mode base pointer.
+    pub user_base: Option<Mfn>,
+    /// Frames and number of entries of the global descriptor table.
+    pub gdt: (Vec<Mfn>, u32),
+    /// Address and number of entries of the local descriptor table.
+    pub ldt: Option<(VirtAddr, u64)>,
+    /// Selector and pointer of the stack Xen enters the kernel on, as last asked for.
+    pub kernel_stack: (u64, VirtAddr),
+    /// Whether the next FPU instruction traps.
+    pub task_switched: bool,
+    /// By [`hypercall::SegmentBase`].
+    pub segment_bases: [u64; 4],
+}
+
+impl VcpuState {
+    pub(crate) const fn running_on(base: Mfn) -> Self {
+        Self {
+            base,
+            user_base: None,
+            gdt: (Vec::new(), 0),
+            ldt: None,
+            kernel_stack: (0, VirtAddr::unchecked(0)),
+            task_switched: false,
+            segment_bases: [0; 4],
+        }
+    }
+}
+
+/// One vCPU's way to the mock: a [`Hypervisor`] whose calls bring their arguments along instead of
+/// pointing into guest memory.
+///
+/// A vCPU makes one call at a time: threads that play different vCPUs may call at once, two that
+/// play the same one are a guest that cannot be.
+///
+/// A prepared call is left as it was prepared: what a continuation does to the argument words is
+/// seen on the raw path only.
+#[derive(Debug)]
+pub struct MockVcpu<'a> {
+    xen: &'a MockXen,
+    vcpu: VcpuId,
+}
+
+impl<'a> MockVcpu<'a> {
+    pub(crate) const fn new(xen: &'a MockXen, vcpu: VcpuId) -> Self {
+        Self { xen, vcpu }
+    }
+
+    /// Which vCPU this is.
+    #[must_use]
+    pub const fn id(&self) -> VcpuId {
+        self.vcpu
+    }
+
+    fn prepared(&self, call: &mut PreparedCall<'_>) -> i64 {
+        let mut raw = *call.raw();
+        self.xen.run(self.vcpu, &mut raw, call.memory())
+    }
+}
+
+impl Hypervisor for MockVcpu<'_> {
+    fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome {
+        let mut memory = SliceMemory { updates, done: 0 };
+        let count = updates.len() as u64;
+        let args = [SliceMemory::UPDATES, count, SliceMemory::DONE, subject.bits().into(), 0];
+        let mut call = RawCall { number: abi::HYPERCALL_MMU_UPDATE, args };
+        let value = self.xen.within_hypercall(self.vcpu, || self.xen.run(self.vcpu, &mut call, &mut memory));
+        Outcome { done: memory.done, result: Errno::from_return(value).map(drop) }
+    }
+
+    fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
+        let value = self.xen.within_hypercall(self.vcpu, || self.prepared(call));
+        call.outcome(value)
+    }
+
+    fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
+        self.xen.within_hypercall(self.vcpu, || {
+            for index in 0..calls.len() {
+                if let Some(value) = calls.call(index).map(|mut call| self.prepared(&mut call)) {
+                    calls.set_result(index, value);
+                }
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! What the guest must be told when the hypervisor refuses, and what may be attempted again.
+
+use hypercall::{Errno, Level, Mfn, MmuextOp, Operation, VcpuId};
+use mock_xen::referee::{Asker, Finding, Profile, Referee, Rule, TaskId};
+
+use crate::batcher::{flush_all, mmuext};
+use crate::faults::slot;
+use crate::hypervisor::update;
+
+const C0: VcpuId = VcpuId::new(0);
+const HERE: Asker = Asker::task(TaskId::new(0), C0);
+const DONE: Option<Result<(), Errno>> = Some(Ok(()));
+const BUSY: Option<Result<(), Errno>> = Some(Err(Errno::BUSY));
+
+fn pin() -> Operation {
+    mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(0x77) })
+}
+
+/// A region in which `asked` are asked and whose flush is `script`.
+fn region(asked: &[Operation], script: impl FnOnce(&Referee)) -> Vec<Rule> {
+    let referee = Referee::new(Profile::Strict);
+    referee.enter(HERE, true);
+    asked.iter().for_each(|operation| referee.answered(referee.ask(HERE, *operation)));
+    referee.leave(HERE);
+    script(&referee);
+    referee.left(HERE, true);
+    let counters = referee.counters();
+    assert_eq!(counters.settled(), counters.asked, "every operation has one fate: {counters:?}");
+    referee.violations().iter().map(|violation| violation.rule).collect()
+}
+
+fn writes() -> [Operation; 3] {
+    [1, 2, 3].map(|index| update(slot(index), 1))
+}
+
+#[test]
+fn a_refusal_and_what_stood_behind_it_are_reported() {
+    let [a, b, c] = writes();
+    let refused = |referee: &Referee| {
+        referee.arrived(C0, &a, DONE);
+        referee.arrived(C0, &b, BUSY);
+        referee.arrived(C0, &c, None);
+    };
+    let reported = region(&[a, b, c], |referee| {
+        refused(referee);
+        referee.failed(C0, &b, Errno::BUSY);
+        referee.not_attempted(C0, &c);
+    });
+    assert_eq!(reported, []);
+    let retried = region(&[a, b, c], |referee| {
+        refused(referee);
+        referee.arrived(C0, &c, DONE);
+        referee.failed(C0, &b, Errno::BUSY);
+    });
+    assert_eq!(retried, []);
+    assert_eq!(region(&[a, b, c], refused), [Rule::R14, Rule::R14]);
+}
+
+#[test]
+fn a_tlb_flush_that_ran_before_a_retried_write_comes_again() {
+    let [a, b, _] = writes();
+    let multicall = |referee: &Referee| {
+        referee.arrived(C0, &a, BUSY);
+        referee.arrived(C0, &b, None);
+        referee.arrived(C0, &flush_all(), DONE);
+        referee.failed(C0, &a, Errno::BUSY);
+    };
+    let again = region(&[a, b, flush_all()], |referee| {
+        multicall(referee);
+        referee.arrived(C0, &b, DONE);
+        referee.arrived(C0, &flush_all(), DONE);
+    });
+    assert_eq!(again, []);
+    let stopped = region(&[a, b, flush_all()], |referee| {
+        multicall(referee);
+        referee.not_attempted(C0, &b);
+    });
+    assert_eq!(stopped, []);
+    let forgotten = region(&[a, b, flush_all()], |referee| {
+        multicall(referee);
+        referee.arrived(C0, &b, DONE);
+    });
+    assert_eq!(forgotten, [Rule::R12]);
+}
+
+#[test]
+fn a_retried_write_may_follow_only_what_it_commutes_with() {
+    let [a, b, c] = writes();
+    let retried_after = |later: Operation| {
+        region(&[a, b, later], |referee| {
+            referee.arrived(C0, &a, BUSY);
+            referee.arrived(C0, &b, None);
+            referee.arrived(C0, &later, DONE);
+            referee.failed(C0, &a, Errno::BUSY);
+            referee.arrived(C0, &b, DONE);
+        })
+    };
+    assert_eq!(retried_after(c), []);
+    assert_eq!(retried_after(pin()), [Rule::R3]);
+    let given_up = region(&[a, b, pin()], |referee| {
+        referee.arrived(C0, &a, BUSY);
+        referee.arrived(C0, &b, None);
+        referee.arrived(C0, &pin(), DONE);
+        referee.failed(C0, &a, Errno::BUSY);
+        referee.not_attempted(C0, &b);
+    });
+    assert_eq!(given_up, []);
+}
+
+#[test]
+fn a_refused_merge_is_reported_once_under_either_name() {
+    let (first, last) = (update(slot(1), 1), update(slot(1), 2));
+    for name in [first, last] {
+        let rules = region(&[first, last], |referee| {
+            referee.arrived(C0, &last, BUSY);
+            referee.failed(C0, &name, Errno::BUSY);
+        });
+        assert_eq!(rules, []);
+    }
+}
+
+#[test]
+fn an_operation_of_a_refused_hypercall_is_reported_without_having_arrived() {
+    let [a, ..] = writes();
+    assert_eq!(region(&[a], |referee| referee.failed(C0, &a, Errno::FAULT)), []);
+}
+
+#[test]
+fn a_false_report_is_r14() {
+    let [a, b, _] = writes();
+    let failed = region(&[a], |referee| {
+        referee.arrived(C0, &a, DONE);
+        referee.failed(C0, &a, Errno::BUSY);
+    });
+    assert_eq!(failed, [Rule::R14]);
+    let other_errno = region(&[a], |referee| {
+        referee.arrived(C0, &a, BUSY);
+        referee.failed(C0, &a, Errno::INVAL);
+    });
+    assert_eq!(other_errno, [Rule::R14, Rule::R14]);
+    assert_eq!(region(&[], |referee| referee.not_attempted(C0, &b)), [Rule::R14]);
+}
+
+#[test]
+fn a_refused_operation_is_not_issued_again() {
+    let [a, ..] = writes();
+    let rules = region(&[a], |referee| {
+        referee.arrived(C0, &a, BUSY);
+        referee.arrived(C0, &a, BUSY);
+        referee.failed(C0, &a, Errno::BUSY);
+    });
+    assert_eq!(rules, [Rule::R13]);
+}
+
+#[test]
+fn outside_a_region_the_call_itself_must_tell() {
+    let [a, ..] = writes();
+    let referee = Referee::new(Profile::Strict);
+    let id = referee.ask(HERE, a);
+    referee.arrived(C0, &a, BUSY);
+    referee.answered(id);
+    assert!(matches!(referee.violations()[..], [found] if found.finding == Finding::FailureUntold(Errno::BUSY)));
+}
+
+#[test]
+fn a_failure_of_the_switch_batch_is_told_before_the_next_task_runs() {
+    let told = |is_told: bool| {
+        let referee = Referee::new(Profile::Strict);
+        referee.ask(Asker::switch(TaskId::new(0), C0), pin());
+        referee.arrived(C0, &pin(), BUSY);
+        if is_told {
+            referee.failed(C0, &pin(), Errno::BUSY);
+        }
+        referee.switch(C0, TaskId::new(0), TaskId::new(1));
+        referee.violations().len()
+    };
+    assert_eq!((told(true), told(false)), (0, 1));
+}

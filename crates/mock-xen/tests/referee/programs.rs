@@ -1,0 +1,174 @@
+//! Random programs: an honest batcher of any style is never reported, and each fault is found.
+
+use hypercall::{
+    DomId, Level, Mfn, MmuUpdate, MmuextOp, Operation, PteFlags, PteSlot, Subject, UpdateCommand, VirtAddr,
+};
+use mock_xen::referee::{Profile, Rule};
+use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use proptest::{collection, proptest, sample};
+
+use crate::batcher::{Fault, PLAIN, Style, World, flush_all, mmuext};
+use crate::faults::slot;
+use crate::hypervisor::{REFUSED, update};
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Set(PteSlot, u64),
+    Upper(u64),
+    Ask(Operation),
+    Immediate(Operation),
+    Interrupt(Operation),
+    Read(PteSlot),
+    Enter,
+    Leave,
+    Pause,
+    Resume,
+    Flush,
+    Switch(u64, bool),
+}
+
+fn slots() -> impl Strategy<Value = PteSlot> {
+    (0usize..4, any::<bool>()).prop_map(|(index, preserves)| {
+        if preserves { slot(index).with_command(UpdateCommand::PreserveAd) } else { slot(index) }
+    })
+}
+
+fn values() -> impl Strategy<Value = u64> {
+    let flags = sample::select(vec![0, PteFlags::ACCESSED.bits(), PteFlags::DIRTY.bits(), REFUSED]);
+    (0u64..3, flags).prop_map(|(frame, flags)| frame << 12 | flags)
+}
+
+fn operations() -> impl Strategy<Value = Operation> {
+    let page = (0u64..3).prop_map(|page| mmuext(MmuextOp::InvlpgLocal { address: VirtAddr::unchecked(page << 12) }));
+    let pin = (0u64..3).prop_map(|table| mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(table) }));
+    let stack = (0u64..3).prop_map(|sp| Operation::StackSwitch { ss: 0, sp: VirtAddr::unchecked(sp << 12) });
+    let base = (0u64..2).prop_map(|table| mmuext(MmuextOp::NewBaseptr { table: Mfn::new(table) }));
+    let foreign = (0usize..2, 0u64..2).prop_map(|(index, value)| Operation::Update {
+        update: MmuUpdate { slot: slot(index), value },
+        subject: Subject::frames_of(DomId::IO),
+    });
+    prop_oneof![
+        (slots(), values()).prop_map(|(slot, value)| update(slot, value)),
+        base,
+        foreign,
+        proptest::strategy::Just(flush_all()),
+        page,
+        pin,
+        stack,
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (slots(), values()).prop_map(|(slot, value)| Step::Set(slot, value)),
+        1 => (0u64..3).prop_map(Step::Upper),
+        4 => operations().prop_map(Step::Ask),
+        1 => operations().prop_map(Step::Immediate),
+        1 => operations().prop_map(Step::Interrupt),
+        1 => slots().prop_map(Step::Read),
+        3 => proptest::strategy::Just(Step::Enter),
+        2 => proptest::strategy::Just(Step::Leave),
+        1 => proptest::strategy::Just(Step::Pause),
+        1 => proptest::strategy::Just(Step::Resume),
+        1 => proptest::strategy::Just(Step::Flush),
+        2 => (0u64..4, any::<bool>()).prop_map(|(next, asks)| Step::Switch(next, asks)),
+    ]
+}
+
+fn programs() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    collection::vec((0usize..2, steps()), 1..60)
+}
+
+fn run(world: &mut World, program: &[(usize, Step)]) {
+    for (at, step) in program {
+        match *step {
+            Step::Set(slot, value) => world.set(*at, slot, value),
+            Step::Upper(value) => world.set_upper(*at, PteSlot::of(Mfn::new(0x20), 0), value),
+            Step::Ask(operation) => world.ask(*at, operation),
+            Step::Immediate(operation) => world.ask_now(*at, operation),
+            Step::Interrupt(operation) => world.interrupt(*at, operation),
+            Step::Read(slot) => world.read(*at, slot),
+            Step::Enter => world.enter(*at),
+            Step::Leave => world.leave(*at),
+            Step::Pause => world.pause(*at),
+            Step::Resume => world.resume(*at),
+            Step::Flush => world.flush_now(*at),
+            Step::Switch(next, asks) => switch(world, *at, next, asks),
+        }
+    }
+    world.end();
+}
+
+fn switch(world: &mut World, at: usize, next: u64, asks: bool) {
+    if world.is_running(next) {
+        return;
+    }
+    if asks {
+        world.ask_in_switch(at, Operation::StackSwitch { ss: 0, sp: VirtAddr::unchecked(next) });
+    }
+    world.switch(at, next);
+}
+
+fn styles() -> impl Strategy<Value = Style> {
+    (any::<bool>(), any::<bool>(), sample::select(vec![1, 3, 64]), any::<bool>())
+        .prop_map(|(merges, multicall, capacity, stops)| Style { merges, multicall, capacity, stops })
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn an_honest_batcher_is_never_reported(program in programs(), style in styles(), nested in any::<bool>()) {
+        let profile = if nested { Profile::Nested } else { Profile::Strict };
+        let mut world = World::new(profile, style, None);
+        run(&mut world, &program);
+        let verdict = world.referee.verdict();
+        assert!(verdict.is_clean(), "{verdict}");
+        assert_eq!(verdict.counters.asked, verdict.counters.settled() + verdict.pending as u64, "{verdict:?}");
+    }
+}
+
+/// Programs in which each fault has to show at least once.
+const PROGRAMS: usize = 100;
+
+fn is_found(fault: Fault, style: Style, rule: Rule) -> bool {
+    let mut runner = TestRunner::deterministic();
+    (0..PROGRAMS).any(|_| {
+        let program = programs().new_tree(&mut runner).map(|tree| tree.current()).unwrap_or_default();
+        let mut world = World::new(Profile::Strict, style, Some(fault));
+        run(&mut world, &program);
+        world.referee.violations().first().is_some_and(|first| first.rule == rule)
+    })
+}
+
+#[test]
+fn every_fault_is_found_and_the_first_report_names_its_rule() {
+    let merging = Style { merges: true, ..PLAIN };
+    let multicall = Style { multicall: true, ..PLAIN };
+    for (fault, style, rule) in [
+        (Fault::SkipsFlushAtSwitch, PLAIN, Rule::R7),
+        (Fault::FlushesOnWrongVcpu, PLAIN, Rule::R8),
+        (Fault::FlushesTlbFirst, PLAIN, Rule::R12),
+        (Fault::DropsTail, PLAIN, Rule::R14),
+        (Fault::HidesFailures, PLAIN, Rule::R14),
+        (Fault::AppliesTwice, PLAIN, Rule::R13),
+        (Fault::InventsOperations, PLAIN, Rule::R13),
+        (Fault::LeaksDepth, PLAIN, Rule::R7),
+        (Fault::ImmediateOvertakes, PLAIN, Rule::R10),
+        (Fault::ForgetsLastTlbFlush, PLAIN, Rule::R12),
+        (Fault::DefersInInterrupt, PLAIN, Rule::R6),
+        (Fault::AnswersFromMemory, PLAIN, Rule::R11),
+        (Fault::MergesAcrossBarriers, merging, Rule::R3),
+        (Fault::LosesDirtyInMerge, merging, Rule::R3),
+        (Fault::IssuesAllMasked, PLAIN, Rule::R15),
+        (Fault::LeavesLate, PLAIN, Rule::R2),
+        (Fault::LeavesEarlyWritesBehind, PLAIN, Rule::R2),
+        (Fault::PausesWithoutFlush, PLAIN, Rule::R5),
+        (Fault::DefersWhilePaused, PLAIN, Rule::R5),
+        (Fault::RetriesPastBarriers, multicall, Rule::R3),
+    ] {
+        assert!(is_found(fault, style, rule), "{fault:?} was not found as {rule} in {PROGRAMS} programs");
+    }
+}
