@@ -1,0 +1,155 @@
+//! `pvmmu check`: the recorded behaviour itself, judged by the contract.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use mmu_trace::check::{CheckReport, Evidence, FlushCounts, Histogram, check};
+use mmu_trace::{EventReader, Summary};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::Format;
+use crate::input;
+use crate::style::grouped;
+use crate::verdict::Verdict;
+
+/// Judges each trace, and renders what was found.
+///
+/// # Errors
+/// The first trace that cannot be read; nothing has been rendered then.
+pub(crate) fn run(traces: &[PathBuf], format: Format) -> Result<(String, Verdict)> {
+    let judged = traces
+        .iter()
+        .map(|path| judge(path).with_context(|| format!("{}", path.display())))
+        .collect::<Result<Vec<Judged>>>()?;
+    let clean = judged.iter().all(|judged| judged.report.violations_total == 0);
+    let text = match format {
+        Format::Text => judged.iter().map(Judged::text).collect::<Vec<_>>().join("\n"),
+        Format::Json => serde_json::to_string_pretty(&judged.iter().map(Judged::json).collect::<Vec<_>>())? + "\n",
+    };
+    Ok((text, Verdict::of(clean)))
+}
+
+/// A trace and what the judge says of it.
+struct Judged {
+    name: String,
+    summary: Summary,
+    report: CheckReport,
+}
+
+fn judge(path: &Path) -> Result<Judged> {
+    let mut reader = EventReader::new(input::file(path)?)?;
+    let report = check(&mut reader)?;
+    Ok(Judged { name: path.display().to_string(), summary: reader.summary().clone(), report })
+}
+
+impl Judged {
+    fn text(&self) -> String {
+        let Self { name, summary, report } = self;
+        let mut text = String::new();
+        let mut line = |label: &str, value: String| {
+            let _ = writeln!(text, "  {label:<22}{value}");
+        };
+        line("lines", format!("{} ({} unknown)", grouped(summary.lines), grouped(summary.unknown_lines)));
+        line("events", format!("{} judged, {} lost", grouped(report.events), grouped(summary.lost)));
+        line("regions", format!("{} ({} empty)", grouped(report.regions), grouped(report.empty_regions)));
+        line("context switches", grouped(report.switches));
+        line("flushes", flushes(&report.flushes, report.empty_flushes));
+        line("entries per flush", sizes(&report.entries_per_flush));
+        line("operations per flush", sizes(&report.operations_per_flush));
+        for missing in not_judged(&report.evidence) {
+            line("not judged", missing.into());
+        }
+        line("violations", grouped(report.violations_total));
+        for violation in &report.violations {
+            line("", violation.to_string());
+        }
+        let unlisted = report.violations_total - report.violations.len() as u64;
+        if unlisted > 0 {
+            line("", format!("... and {} more", grouped(unlisted)));
+        }
+        format!("{name}\n{text}")
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let Self { name, summary, report } = self;
+        let violations: Vec<ViolationRecord> = report.violations.iter().map(ViolationRecord::from).collect();
+        let FlushCounts { leave, request, switch, operation, full_entries, full_arguments, full_callbacks, .. } =
+            report.flushes;
+        json!({
+            "trace": name,
+            "lines": summary.lines,
+            "unknown_lines": summary.unknown_lines,
+            "lost": summary.lost,
+            "events": report.events,
+            "regions": report.regions,
+            "empty_regions": report.empty_regions,
+            "switches": report.switches,
+            "flushes": {
+                "leave": leave,
+                "request": request,
+                "switch": switch,
+                "operation": operation,
+                "full_entries": full_entries,
+                "full_arguments": full_arguments,
+                "full_callbacks": full_callbacks,
+            },
+            "empty_flushes": report.empty_flushes,
+            "largest_flush": { "entries": report.entries_per_flush.largest(), "operations": report.operations_per_flush.largest() },
+            "not_judged": not_judged(&report.evidence),
+            "violations": violations,
+            "violations_total": report.violations_total,
+        })
+    }
+}
+
+/// A violation as JSON has it.
+#[derive(Serialize)]
+struct ViolationRecord {
+    line: u64,
+    vcpu: u32,
+    task: u32,
+    rule: String,
+    what: String,
+}
+
+impl From<&mmu_trace::check::Violation> for ViolationRecord {
+    fn from(violation: &mmu_trace::check::Violation) -> Self {
+        let mmu_trace::check::Violation { line, vcpu, task, ref what, .. } = *violation;
+        Self { line, vcpu, task, rule: what.rule().to_string(), what: what.to_string() }
+    }
+}
+
+fn flushes(counts: &FlushCounts, empty: u64) -> String {
+    let parts = [
+        (counts.operation, "for an operation"),
+        (counts.leave, "at a leave"),
+        (counts.request, "on request"),
+        (counts.switch, "at a switch"),
+        (counts.full_arguments, "arguments full"),
+        (counts.full_entries, "entries full"),
+        (counts.full_callbacks, "callbacks full"),
+        (empty, "empty"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let named: Vec<String> = parts.map(|(count, why)| format!("{} {why}", grouped(*count))).collect();
+    format!("{}: {}", grouped(counts.total()), named.join(", "))
+}
+
+fn sizes(histogram: &Histogram) -> String {
+    let sizes = histogram.buckets().iter().enumerate().filter(|(_, count)| **count > 0);
+    let listed: Vec<String> = sizes.map(|(size, count)| format!("{size}: {}", grouped(*count))).collect();
+    format!("{} (largest {})", listed.join(", "), histogram.largest())
+}
+
+/// What the trace has no events for.
+fn not_judged(evidence: &Evidence) -> Vec<&'static str> {
+    let needed = [
+        (evidence.regions, "regions (R2, R4, parts of R6 and R7): no lazy-mode probes"),
+        (evidence.switches, "context switches (R7): no switch events"),
+        (evidence.batches, "the queue (R1, R17, parts of R2, R6, R7): no xen_mc events"),
+        (evidence.contexts, "interrupt context (R6): no context column"),
+    ];
+    needed.iter().filter(|(seen, _)| !seen).map(|(_, what)| *what).collect()
+}

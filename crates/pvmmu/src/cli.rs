@@ -1,0 +1,64 @@
+//! What can be asked of the command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::replay::{Mode, PolicyName};
+
+/// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it.
+///
+/// Without a command: the comparison table for the first bundled trace.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit status: 0 clean, 1 violations found, 2 bad use or unreadable input.")]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lead a batcher through a recorded trace, on a mock hypervisor that may refuse and a referee that watches
+    Replay(ReplayArgs),
+    /// Judge the recorded behaviour itself: regions, switches, batches
+    Check(CheckArgs),
+}
+
+/// What to replay, and how.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ReplayArgs {
+    /// A trace: ftrace text or native, plain or gzip; or the name of a bundled one [default: the first bundled trace]
+    pub(crate) trace: Option<PathBuf>,
+    /// Which batcher [default: pv-mmu; in a table without --policy and --mode: all that compare]
+    #[arg(long)]
+    pub(crate) policy: Option<PolicyName>,
+    /// Which requests [default: as-recorded]
+    #[arg(long)]
+    pub(crate) mode: Option<Mode>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Traces: ftrace text or native, plain or gzip; or names of bundled ones
+    #[arg(required = true, value_name = "TRACE")]
+    pub(crate) traces: Vec<PathBuf>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a person.
+    #[default]
+    Text,
+    /// For a program.
+    Json,
+}

@@ -1,0 +1,43 @@
+//! `pvmmu`: replays and checks the page-table work of a paravirtualised guest.
+//!
+//! Exit status: 0 clean, 1 something was found, 2 bad use or unreadable input. A result is printed whole or not at all.
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod input;
+mod replay;
+mod style;
+mod verdict;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use cli::{Cli, Command, ReplayArgs};
+use verdict::Verdict;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(verdict) => verdict.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(Verdict::UNUSABLE)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<Verdict> {
+    let (text, verdict) = match &cli.command {
+        Some(Command::Replay(args)) => replay::run(args)?,
+        Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        None => replay::run(&ReplayArgs::default())?,
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(verdict),
+        written => Ok(written.map(|()| verdict)?),
+    }
+}

@@ -1,0 +1,59 @@
+//! Why a trace cannot be replayed. Nothing has been printed when one of these comes up.
+
+/// A trace cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplayError {
+    /// The recorder dropped events, so the page tables cannot be followed.
+    #[error("line {line}: events were lost here: record again with a larger buffer, a replay needs every event")]
+    Lost {
+        /// Where.
+        line: u64,
+    },
+    /// The trace begins in the middle of a batch, or a batch never ends.
+    #[error("line {line}: `{event}` outside a batch: record xen_mc_batch and xen_mc_issue too")]
+    NoBatch {
+        /// Where.
+        line: u64,
+        /// The event that needs a batch around it.
+        event: &'static str,
+    },
+    /// A request whose own batch never came.
+    #[error("line {line}: the write asked for here was never queued: record the multicall events too")]
+    NeverQueued {
+        /// Where it was asked for.
+        line: u64,
+    },
+    /// A page table that has no address in the direct map.
+    #[error(
+        "line {line}: address {address:#x} is not in the direct map: boot the kernel with `nokaslr no_hash_pointers`"
+    )]
+    NotDirectMapped {
+        /// Where.
+        line: u64,
+        /// The address.
+        address: u64,
+    },
+    /// A batch of which it is not known what it does.
+    #[error("line {line}: cannot tell what this batch asks for: {what}")]
+    UnknownBatch {
+        /// Where it begins.
+        line: u64,
+        /// What is in it.
+        what: String,
+    },
+    /// A frame is named by two machine frames, or the other way round.
+    #[error("line {line}: pfn {pfn:#x} is mfn {mfn:#x} here, but one of them was paired otherwise in line {earlier}")]
+    FrameMoved {
+        /// Where.
+        line: u64,
+        /// The guest's number.
+        pfn: u64,
+        /// The machine's.
+        mfn: u64,
+        /// Where it had another partner.
+        earlier: u64,
+    },
+    /// The mock refused to build the guest.
+    #[error("the guest cannot be rebuilt: {0}")]
+    World(String),
+}

@@ -1,0 +1,79 @@
+//! What went to the hypervisor, why, and what was refused: counted where the hypercalls pass, whatever made them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use hypercall::{Operation, Record, VcpuId};
+use serde::Serialize;
+
+use super::cause::Cause;
+
+/// An operation the hypervisor refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Refused {
+    /// Line of the trace at which it was issued.
+    pub(crate) line: u64,
+    /// The vCPU that issued it.
+    pub(crate) vcpu: u32,
+    /// The operation; a whole multicall if there is none.
+    pub(crate) operation: String,
+    /// The answer.
+    pub(crate) errno: String,
+}
+
+/// The account of one replay.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    line: u64,
+    cause: Option<Cause>,
+    /// Hypercalls by cause.
+    pub(crate) by_cause: BTreeMap<Cause, u64>,
+    /// Page-table updates the hypervisor was handed.
+    pub(crate) updates_issued: u64,
+    /// Most operations in one hypercall.
+    pub(crate) largest_batch: u64,
+    /// What was refused.
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// A ledger that every vCPU's recorder writes to.
+pub(crate) type SharedLedger = Rc<RefCell<Ledger>>;
+
+impl Ledger {
+    /// A new one, to be shared.
+    pub(crate) fn shared() -> SharedLedger {
+        Rc::default()
+    }
+
+    /// Hypercalls from now on are for `cause`, at `line`.
+    pub(crate) fn at(&mut self, line: u64, cause: Cause) {
+        (self.line, self.cause) = (line, Some(cause));
+    }
+
+    fn note(&mut self, vcpu: VcpuId, record: Record) {
+        match record {
+            Record::Hypercall { operations, .. } => {
+                *self.by_cause.entry(self.cause.unwrap_or(Cause::Flush)).or_default() += 1;
+                self.largest_batch = self.largest_batch.max(operations.into());
+            }
+            Record::Operation { operation, result } => {
+                self.updates_issued += u64::from(matches!(operation, Operation::Update { .. }));
+                if let Some(Err(errno)) = result {
+                    self.refuse(vcpu, format!("{operation:?}"), errno.to_string());
+                }
+            }
+            Record::Refused(errno) => self.refuse(vcpu, "multicall".into(), errno.to_string()),
+        }
+    }
+
+    fn refuse(&mut self, vcpu: VcpuId, operation: String, errno: String) {
+        self.refused.push(Refused { line: self.line, vcpu: vcpu.number(), operation, errno });
+    }
+}
+
+/// What a vCPU's [`Recorder`](hypercall::Recorder) tells: everything goes into the ledger.
+pub(crate) fn listener(ledger: &SharedLedger, vcpu: VcpuId) -> impl FnMut(Record) + use<> {
+    let ledger = Rc::clone(ledger);
+    move |record| ledger.borrow_mut().note(vcpu, record)
+}

@@ -1,0 +1,185 @@
+//! `pvmmu replay`: recorded page-table work, led through a batcher.
+//!
+//! Data flows one way: events, requests, frames, steps; then, for each policy, a guest of its own on the mock, a referee
+//! beside it, and an outcome. Nothing is rendered before everything has been computed.
+
+mod bracket;
+mod cause;
+mod error;
+mod extract;
+mod frames;
+mod infer;
+mod lazy;
+mod ledger;
+mod policy;
+mod ported;
+mod program;
+mod recorded;
+mod report;
+mod request;
+mod stage;
+mod sync_points;
+mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use mmu_trace::{BUNDLED, Event, EventReader, ReadError, Summary};
+use serde::Serialize;
+
+use crate::cli::{Format, ReplayArgs};
+use crate::input;
+use crate::verdict::Verdict;
+use error::ReplayError;
+use frames::Frames;
+use policy::{Kernel, Linux, PvMmu, Single};
+use ported::{Gains, ported};
+use program::{Program, Step};
+use report::{Outcome, Subject};
+use stage::{Led, Stage};
+use world::Tables;
+
+/// A batcher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PolicyName {
+    /// This library.
+    #[default]
+    PvMmu,
+    /// Linux 6.1's: 32 entries, 512 argument bytes, appends to the last entry only.
+    Linux,
+    /// None: each operation a hypercall of its own.
+    Single,
+}
+
+/// Whose requests a policy is led through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// Every request, and every leave where Linux had it.
+    #[default]
+    AsRecorded,
+    /// What callers written for this library would ask for.
+    Ported,
+}
+
+/// The columns of the comparison.
+const COMPARED: [(PolicyName, Mode); 3] =
+    [(PolicyName::Linux, Mode::AsRecorded), (PolicyName::PvMmu, Mode::AsRecorded), (PolicyName::PvMmu, Mode::Ported)];
+
+/// Steps, over all replays of a run, before which a bar could not be seen.
+const LONG: u64 = 1_000_000;
+
+/// Replays a trace, and renders what came of it.
+///
+/// # Errors
+/// A trace that cannot be read or followed; nothing has been rendered then.
+pub(crate) fn run(args: &ReplayArgs) -> Result<(String, Verdict)> {
+    let ReplayArgs { trace, policy, mode, format } = args;
+    let replay = match trace {
+        Some(path) => from(path).with_context(|| path.display().to_string())?,
+        None => Replay::prepare(BUNDLED[0].name, BUNDLED[0].gzip)?,
+    };
+    let wanted = (policy.unwrap_or_default(), mode.unwrap_or_default());
+    let columns = match format {
+        Format::Text if policy.is_none() && mode.is_none() => COMPARED.as_slice(),
+        _ => &[wanted],
+    };
+    let outcomes = replay.outcomes(columns)?;
+    let clean = outcomes.iter().all(Outcome::is_clean);
+    let text = match (format, outcomes.as_slice()) {
+        (Format::Json, [outcome, ..]) => report::json(&replay.subject, outcome)?,
+        _ => table::table(&replay.subject, &outcomes),
+    };
+    Ok((text, Verdict::of(clean)))
+}
+
+fn from(path: &Path) -> Result<Replay> {
+    Replay::prepare(&path.display().to_string(), input::file(path)?)
+}
+
+/// A trace, ready to be led through.
+struct Replay {
+    subject: Subject,
+    frames: Frames,
+    steps: Vec<Step>,
+    ported: (Vec<Step>, Gains),
+}
+
+impl Replay {
+    fn prepare(name: &str, input: impl Read) -> Result<Self> {
+        let (events, summary) = read(input)?;
+        Ok(Self::of(name, &events, &summary)?)
+    }
+
+    fn of(name: &str, events: &[Event], summary: &Summary) -> Result<Self, ReplayError> {
+        let requests = extract::requests(events)?;
+        let frames = Frames::learn(&requests)?;
+        let Program { steps, inferred, prot_starts } = infer::program(&requests, &frames);
+        let (mut trace, recorded) = recorded::count(events, &requests);
+        (trace.lines, trace.events, trace.unknown_lines) = (summary.lines, summary.entries(), summary.unknown_lines);
+        let sync_points = sync_points::sync_points(&requests);
+        let subject = Subject { name: name.into(), trace, recorded, sync_points, inferred, prot_starts };
+        let ported = ported(steps.clone());
+        Ok(Self { subject, frames, steps, ported })
+    }
+
+    fn outcomes(&self, columns: &[(PolicyName, Mode)]) -> Result<Vec<Outcome>, ReplayError> {
+        let bar = input::bar((self.steps.len() * (columns.len() + 1)) as u64, LONG, "replaying");
+        let tick = || bar.inc(1);
+        let unbatched = self.lead(PolicyName::Single, Mode::AsRecorded, tick)?.tables;
+        columns
+            .iter()
+            .map(|(policy, mode)| Ok(self.outcome(*policy, *mode, self.lead(*policy, *mode, tick)?, &unbatched)))
+            .collect()
+    }
+
+    /// Leads a policy through the trace, on a guest of its own.
+    fn lead(&self, policy: PolicyName, mode: Mode, tick: impl FnMut()) -> Result<Led, ReplayError> {
+        let stage = Stage::new(&self.frames)?;
+        let steps = self.steps(mode);
+        let vcpus: Vec<_> = stage.vcpus();
+        Ok(match policy {
+            PolicyName::Linux => stage.lead(steps, &mut Linux::new(vcpus), tick),
+            PolicyName::Single => stage.lead(steps, &mut Single::new(vcpus), tick),
+            PolicyName::PvMmu => stage.lead(steps, &mut PvMmu::new(&Kernel::new(vcpus, stage.world())), tick),
+        })
+    }
+
+    fn steps(&self, mode: Mode) -> &[Step] {
+        match mode {
+            Mode::AsRecorded => &self.steps,
+            Mode::Ported => &self.ported.0,
+        }
+    }
+
+    fn outcome(&self, policy: PolicyName, mode: Mode, led: Led, unbatched: &Tables) -> Outcome {
+        let Led { ledger, updates_merged, violations, oracle, tables } = led;
+        Outcome {
+            policy,
+            mode,
+            by_cause: ledger.by_cause,
+            updates_issued: ledger.updates_issued,
+            updates_merged,
+            largest_batch: ledger.largest_batch,
+            violations,
+            refused: ledger.refused,
+            oracle,
+            final_state_matches_unbatched: tables == *unbatched,
+            gains: (mode == Mode::Ported).then_some(self.ported.1),
+        }
+    }
+}
+
+fn read(input: impl Read) -> Result<(Vec<Event>, Summary), ReadError> {
+    let mut reader = EventReader::new(input)?;
+    let events = reader.by_ref().collect::<Result<_, _>>()?;
+    Ok((events, reader.summary().clone()))
+}

@@ -1,0 +1,245 @@
+//! Linux 6.1's batcher: the yardstick, which must reproduce what was recorded.
+//!
+//! Per vCPU a buffer of 32 entries and 512 bytes of arguments, of which the comparison leaves 511 usable. An operation
+//! is appended to the array of the very last entry where that is of the same hypercall and the caller is one of those
+//! that try; TLB flushes, remappings and stack switches always open an entry. The buffer leaves when it is full, when a
+//! region is left or a switch ends, and at the end of each caller's bracket that the mode does not defer. A pte set
+//! outside a region does not pass the buffer at all. Callbacks, of which 32 fit, never run out before the entries do and
+//! are left out.
+
+use hypercall::{Batch, Hypervisor, MmuextOp, Operation, VcpuId, issue_operation};
+
+use super::{Answer, Policy};
+use crate::replay::lazy::Laziness;
+use crate::replay::program::{Act, Step};
+use crate::replay::request::Source;
+
+/// Entries of the buffer.
+const ENTRIES: usize = 32;
+/// Bytes of arguments, one more than can be used.
+const BYTES: usize = 512;
+/// Enough words for the arguments in the layout of [`Batch`].
+const WORDS: usize = 5 * ENTRIES;
+
+/// Linux's buffers, one for each vCPU.
+pub(crate) struct Linux<H> {
+    vcpus: Vec<(Buffer, H)>,
+    laziness: Laziness,
+}
+
+impl<H: Hypervisor> Linux<H> {
+    /// On these vCPUs, in the order of their numbers.
+    pub(crate) fn new(vcpus: Vec<H>) -> Self {
+        let vcpus = vcpus.into_iter().map(|hypervisor| (Buffer::default(), hypervisor)).collect();
+        Self { vcpus, laziness: Laziness::default() }
+    }
+
+    fn work(&mut self, step: &Step, source: Source, operations: &[Operation]) {
+        let defers = self.defers(step, source);
+        let (buffer, hypervisor) = self.vcpu(step.vcpu);
+        let direct = sets_directly(source) && !defers;
+        for operation in operations {
+            if direct && matches!(operation, Operation::Update { .. }) {
+                // A refusal is seen and counted by the recorder around the hypervisor.
+                let _ = issue_operation(hypervisor, operation);
+            } else {
+                buffer.queue(operation, extends(source, operation), hypervisor);
+                if direct {
+                    buffer.flush(hypervisor);
+                }
+            }
+        }
+        if !defers && !direct {
+            buffer.flush(hypervisor);
+        }
+    }
+
+    /// Each caller names the mode in which its operations may wait.
+    fn defers(&self, step: &Step, source: Source) -> bool {
+        match source {
+            Source::PinWalk | Source::UnpinWalk => false,
+            Source::BasePointer | Source::StackSwitch => self.laziness.is_switching(step.vcpu) && !step.interrupt,
+            _ => self.laziness.in_region(step.task) && !step.interrupt,
+        }
+    }
+
+    fn flush(&mut self, vcpu: VcpuId) {
+        let (buffer, hypervisor) = self.vcpu(vcpu);
+        buffer.flush(hypervisor);
+    }
+
+    fn vcpu(&mut self, vcpu: VcpuId) -> &mut (Buffer, H) {
+        &mut self.vcpus[vcpu.number() as usize]
+    }
+}
+
+impl<H: Hypervisor> Policy for Linux<H> {
+    fn act(&mut self, step: &Step) -> Answer {
+        match &step.act {
+            Act::Enter => self.laziness.enter(step.task),
+            Act::Leave => {
+                self.flush(step.vcpu);
+                self.laziness.leave(step.task);
+            }
+            Act::Flush => self.flush(step.vcpu),
+            Act::SwitchOut => {
+                // A region that is switched away from is left first.
+                if self.laziness.in_region(step.task) {
+                    self.flush(step.vcpu);
+                }
+                self.laziness.switch_out(step.vcpu);
+            }
+            Act::SwitchIn { .. } => {
+                self.flush(step.vcpu);
+                self.laziness.switch_in(step.vcpu);
+            }
+            Act::Work { source, operations } => self.work(step, *source, operations),
+            Act::Guest(_) | Act::Compare { .. } => {}
+        }
+        Answer::accepted()
+    }
+}
+
+/// Who sets ptes past the buffer outside a region, and without looking at what it holds.
+const fn sets_directly(source: Source) -> bool {
+    matches!(source, Source::PteWrite | Source::Range | Source::CopyOnWrite)
+}
+
+/// Whether the caller tries to append to the last entry.
+const fn extends(source: Source, operation: &Operation) -> bool {
+    match operation {
+        Operation::Update { .. } => true,
+        Operation::Mmuext { .. } => matches!(source, Source::PinWalk | Source::UnpinWalk | Source::BasePointer),
+        _ => false,
+    }
+}
+
+/// Bytes of arguments an operation takes, and the hypercall it goes through.
+const fn arguments(operation: &Operation) -> (usize, Kind) {
+    match operation {
+        Operation::Update { .. } => (16, Kind::Update),
+        Operation::Mmuext { op: MmuextOp::TlbFlushMulti { .. } | MmuextOp::InvlpgMulti { .. }, .. } => {
+            (32, Kind::Mmuext)
+        }
+        Operation::Mmuext { .. } => (24, Kind::Mmuext),
+        _ => (0, Kind::Registers),
+    }
+}
+
+/// The hypercall of an entry, as far as appending tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Update,
+    Mmuext,
+    Registers,
+}
+
+/// One vCPU's buffer: Linux's own counts decide when it leaves, a [`Batch`] carries the operations.
+#[derive(Default)]
+struct Buffer {
+    entries: usize,
+    bytes: usize,
+    last: Option<Kind>,
+    batch: Batch<ENTRIES, ENTRIES, WORDS>,
+}
+
+impl Buffer {
+    fn queue<H: Hypervisor>(&mut self, operation: &Operation, extends: bool, hypervisor: &mut H) {
+        let (bytes, kind) = arguments(operation);
+        if !(extends && self.last == Some(kind) && self.bytes + bytes < BYTES) {
+            self.bytes = self.bytes.next_multiple_of(8);
+            if self.entries == ENTRIES || self.bytes + bytes >= BYTES {
+                self.flush(hypervisor);
+            }
+            self.entries += 1;
+            self.last = Some(kind);
+        }
+        self.bytes += bytes;
+        self.batch.push(operation).expect("the batch has room for whatever Linux's buffer has");
+    }
+
+    fn flush<H: Hypervisor>(&mut self, hypervisor: &mut H) {
+        if self.batch.len() > 1 {
+            // Linux warns of refusals and goes on; the recorder around the hypervisor counts them.
+            let _ = hypervisor.multicall(&mut self.batch.prepare(0));
+        } else if let Some(mut call) = self.batch.prepare_call(0, 0) {
+            hypervisor.call(&mut call);
+        }
+        self.batch.clear();
+        (self.entries, self.bytes, self.last) = (0, 0, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::testing::{Bench, mmuext, remap, step, update, work};
+
+    fn lead(linux: &mut impl Policy, steps: impl IntoIterator<Item = Step>) {
+        steps.into_iter().for_each(|step| assert!(linux.act(&step).accepted));
+    }
+
+    #[test]
+    fn the_thirty_second_update_of_a_region_finds_the_buffer_full() {
+        let (bench, vcpus) = Bench::new(1);
+        let mut linux = Linux::new(vcpus);
+        lead(&mut linux, [step(Act::Enter)]);
+        lead(&mut linux, (0..31).map(|index| work(Source::PteWrite, [update(index)])));
+        assert_eq!(bench.calls().0, 0);
+        lead(&mut linux, [work(Source::PteWrite, [update(31)])]);
+        assert_eq!(bench.calls(), (1, 31));
+        lead(&mut linux, [step(Act::Leave)]);
+        assert_eq!(bench.calls().0, 2);
+    }
+
+    #[test]
+    fn only_the_very_last_entry_grows_and_32_entries_fit() {
+        let (bench, vcpus) = Bench::new(1);
+        let mut linux = Linux::new(vcpus);
+        lead(&mut linux, [step(Act::Enter)]);
+        let pair = |index| [work(Source::PteWrite, [update(index)]), work(Source::Table, [remap()])];
+        lead(&mut linux, (0..16).flat_map(pair));
+        assert_eq!(bench.calls().0, 0);
+        lead(&mut linux, [work(Source::Table, [remap()])]);
+        assert_eq!(bench.calls(), (1, 32));
+    }
+
+    #[test]
+    fn tlb_flushes_never_grow_an_entry_and_walks_do() {
+        let flush = || mmuext(MmuextOp::TlbFlushLocal);
+        let entries = |source| {
+            let (bench, vcpus) = Bench::new(1);
+            let mut linux = Linux::new(vcpus);
+            lead(&mut linux, [step(Act::Enter)]);
+            // 21 of 24 bytes each fill the arguments either way; what differs is what a walk does at its end.
+            lead(&mut linux, [work(source, (0..21).map(|_| flush()))]);
+            bench.calls()
+        };
+        assert_eq!(entries(Source::Tlb), (0, 0));
+        assert_eq!(entries(Source::PinWalk), (1, 21));
+    }
+
+    #[test]
+    fn a_pte_outside_a_region_goes_past_the_buffer() {
+        let (bench, vcpus) = Bench::new(1);
+        let mut linux = Linux::new(vcpus);
+        lead(&mut linux, [step(Act::Enter), work(Source::PteWrite, [update(1)])]);
+        lead(&mut linux, [Step { interrupt: true, ..work(Source::PteWrite, [update(2)]) }]);
+        assert_eq!(bench.calls(), (1, 1), "and overtakes what is in it");
+        lead(&mut linux, [step(Act::Leave)]);
+        assert_eq!(bench.calls(), (2, 1));
+    }
+
+    #[test]
+    fn a_switch_defers_the_processors_operations_and_flushes_a_region_first() {
+        let (bench, vcpus) = Bench::new(1);
+        let mut linux = Linux::new(vcpus);
+        lead(&mut linux, [step(Act::Enter), work(Source::PteWrite, [update(1)]), step(Act::SwitchOut)]);
+        assert_eq!(bench.calls().0, 1);
+        lead(&mut linux, [work(Source::BasePointer, [mmuext(MmuextOp::TlbFlushLocal)])]);
+        assert_eq!(bench.calls().0, 1);
+        let next = crate::replay::request::TaskKey::new(8, 0);
+        lead(&mut linux, [step(Act::SwitchIn { next })]);
+        assert_eq!(bench.calls().0, 2);
+    }
+}

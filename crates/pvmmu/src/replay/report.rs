@@ -1,0 +1,125 @@
+//! The result of replays, for a program.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::cause::Cause;
+use super::ledger::Refused;
+use super::ported::Gains;
+use super::program::Inferred;
+use super::recorded::{Recorded, TraceFigures};
+use super::stage::{Oracle, Violated};
+use super::{Mode, PolicyName};
+
+/// What is the same for every policy.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// Where the trace comes from.
+    pub(crate) name: String,
+    /// The trace in figures.
+    pub(crate) trace: TraceFigures,
+    /// What the recorder did.
+    pub(crate) recorded: Recorded,
+    /// Points where the contract forces a flush.
+    pub(crate) sync_points: u64,
+    /// Guest events that had to be inferred.
+    pub(crate) inferred: Inferred,
+    /// Protection changes the trace begins.
+    pub(crate) prot_starts: u64,
+}
+
+/// What one policy made of the trace.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The policy.
+    pub(crate) policy: PolicyName,
+    /// Whose requests.
+    pub(crate) mode: Mode,
+    /// Hypercalls by cause.
+    pub(crate) by_cause: BTreeMap<Cause, u64>,
+    /// Updates the hypervisor was handed.
+    pub(crate) updates_issued: u64,
+    /// Updates that were joined with another.
+    pub(crate) updates_merged: u64,
+    /// Most operations in one hypercall.
+    pub(crate) largest_batch: u64,
+    /// Broken rules.
+    pub(crate) violations: Vec<Violated>,
+    /// Refused operations.
+    pub(crate) refused: Vec<Refused>,
+    /// Memory against the trace.
+    pub(crate) oracle: Oracle,
+    /// Whether all tables end as they do when each request is applied at once.
+    pub(crate) final_state_matches_unbatched: bool,
+    /// What `ported` can save; `None` in the other mode.
+    pub(crate) gains: Option<Gains>,
+}
+
+impl Outcome {
+    /// All hypercalls.
+    pub(crate) fn hypercalls(&self) -> u64 {
+        self.by_cause.values().sum()
+    }
+
+    /// Whether nothing was found.
+    pub(crate) fn is_clean(&self) -> bool {
+        let oracle = self.oracle.compared == self.oracle.matched;
+        self.violations.is_empty() && self.refused.is_empty() && oracle && self.final_state_matches_unbatched
+    }
+}
+
+#[derive(Serialize)]
+struct RecordedCalls {
+    flushes: u64,
+    direct_pte_calls: u64,
+    hypercalls: u64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    trace: TraceFigures,
+    recorded: RecordedCalls,
+    policy: PolicyName,
+    mode: Mode,
+    hypercalls: u64,
+    hypercalls_by_cause: &'a BTreeMap<Cause, u64>,
+    sync_points: u64,
+    updates_issued: u64,
+    updates_merged: u64,
+    largest_batch: u64,
+    inferred: Inferred,
+    violations: &'a [Violated],
+    refused: &'a [Refused],
+    oracle: Oracle,
+    final_state_matches_unbatched: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gains: Option<Gains>,
+}
+
+/// One JSON object.
+///
+/// # Errors
+/// None that these types can bring about.
+pub(crate) fn json(subject: &Subject, outcome: &Outcome) -> serde_json::Result<String> {
+    let Recorded { flushes, direct_pte_calls, .. } = subject.recorded;
+    let report = Report {
+        trace: subject.trace,
+        recorded: RecordedCalls { flushes, direct_pte_calls, hypercalls: subject.recorded.hypercalls() },
+        policy: outcome.policy,
+        mode: outcome.mode,
+        hypercalls: outcome.hypercalls(),
+        hypercalls_by_cause: &outcome.by_cause,
+        sync_points: subject.sync_points,
+        updates_issued: outcome.updates_issued,
+        updates_merged: outcome.updates_merged,
+        largest_batch: outcome.largest_batch,
+        inferred: subject.inferred,
+        violations: &outcome.violations,
+        refused: &outcome.refused,
+        oracle: outcome.oracle,
+        final_state_matches_unbatched: outcome.final_state_matches_unbatched,
+        gains: outcome.gains,
+    };
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}

@@ -1,0 +1,167 @@
+//! The result of replays, for a person: what the recorder did beside what each policy makes of the same requests.
+
+use std::fmt::Write;
+
+use super::cause::Cause;
+use super::ported::Gains;
+use super::program::Inferred;
+use super::report::{Outcome, Subject};
+use super::{Mode, PolicyName};
+use crate::style::grouped;
+
+/// Width of a row's name.
+const LABEL: usize = 24;
+/// Width of a figure.
+const FIGURE: usize = 14;
+/// Findings listed of each kind.
+const LISTED: usize = 10;
+
+/// The table for these outcomes, and what has to be said about them.
+pub(crate) fn table(subject: &Subject, outcomes: &[Outcome]) -> String {
+    let mut text = heading(subject);
+    text += &figures(subject, outcomes);
+    for gains in outcomes.iter().filter_map(|outcome| outcome.gains).take(1) {
+        text += &explain(&gains);
+    }
+    text += &footing(subject, outcomes);
+    text
+}
+
+fn heading(subject: &Subject) -> String {
+    let trace = subject.trace;
+    format!(
+        "{}\n{} events ({} unknown lines), {} regions ({} empty), {} pte writes ({} in regions), {} TLB flushes\n\n",
+        subject.name,
+        grouped(trace.events),
+        grouped(trace.unknown_lines),
+        grouped(trace.regions),
+        grouped(trace.empty_regions),
+        grouped(trace.pte_writes),
+        grouped(trace.pte_writes_in_regions),
+        grouped(trace.tlb_flushes),
+    )
+}
+
+/// The figures, a column for the recorder and one for each outcome.
+fn figures(subject: &Subject, outcomes: &[Outcome]) -> String {
+    let recorded = &subject.recorded;
+    let mut rows = Rows(String::new());
+    rows.row("", "recorder", outcomes, |outcome| title(outcome).0.into());
+    rows.row("", "", outcomes, |outcome| title(outcome).1.into());
+    let all = recorded.hypercalls();
+    rows.row("hypercalls", &grouped(all), outcomes, |outcome| grouped(outcome.hypercalls()));
+    rows.row("  of the recorder's", "", outcomes, |outcome| percent(outcome.hypercalls(), all));
+    for cause in Cause::ALL {
+        let counts = outcomes.iter().map(|outcome| &outcome.by_cause).chain([&recorded.by_cause]);
+        if counts.into_iter().any(|by_cause| by_cause.contains_key(&cause)) {
+            let count = |by_cause: &std::collections::BTreeMap<Cause, u64>| {
+                by_cause.get(&cause).map_or("-".into(), |count| grouped(*count))
+            };
+            rows.row(&format!("  {}", cause.label()), &count(&recorded.by_cause), outcomes, |outcome| {
+                count(&outcome.by_cause)
+            });
+        }
+    }
+    rows.row("updates issued", &grouped(recorded.updates), outcomes, |outcome| grouped(outcome.updates_issued));
+    rows.row("updates merged", "-", outcomes, |outcome| grouped(outcome.updates_merged));
+    rows.row("largest batch", &grouped(recorded.largest_batch), outcomes, |outcome| grouped(outcome.largest_batch));
+    rows.row("violations", "", outcomes, |outcome| grouped(outcome.violations.len() as u64));
+    rows.row("refused", "", outcomes, |outcome| grouped(outcome.refused.len() as u64));
+    rows.row("end state as unbatched", "", outcomes, |outcome| yes(outcome.final_state_matches_unbatched));
+    rows.row("as on real Xen", "", outcomes, |outcome| {
+        format!("{}/{}", grouped(outcome.oracle.matched), grouped(outcome.oracle.compared))
+    });
+    rows.0
+}
+
+struct Rows(String);
+
+impl Rows {
+    fn row(&mut self, label: &str, recorded: &str, outcomes: &[Outcome], figure: impl Fn(&Outcome) -> String) {
+        let mut line = format!("{label:<LABEL$}{recorded:>FIGURE$}");
+        for outcome in outcomes {
+            let _ = write!(line, "{:>FIGURE$}", figure(outcome));
+        }
+        let _ = writeln!(self.0, "{}", line.trim_end());
+    }
+}
+
+const fn title(outcome: &Outcome) -> (&'static str, &'static str) {
+    let policy = match outcome.policy {
+        PolicyName::PvMmu => "pv-mmu",
+        PolicyName::Linux => "linux policy",
+        PolicyName::Single => "single",
+    };
+    match outcome.mode {
+        Mode::AsRecorded => (policy, "as recorded"),
+        Mode::Ported => (policy, "ported"),
+    }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
+}
+
+fn yes(value: bool) -> String {
+    if value { "yes".into() } else { "NO".into() }
+}
+
+/// What `ported` changes in the requests, and what each change saves.
+fn explain(gains: &Gains) -> String {
+    let changes = [
+        (gains.tlb_flush_in_region, "TLB flushes asked for in the region they used to follow directly"),
+        (
+            gains.consecutive_writes,
+            "writes to consecutive entries, within one fault or system call, as part of a range",
+        ),
+        (gains.copy_on_write, "copy-on-writes whose TLB flush and write go together"),
+        (gains.stack_with_base, "context switches whose base pointer and stack go together"),
+    ];
+    let total = grouped(gains.total());
+    format!("\nported: {total} hypercalls fewer, because callers ask differently\n") + &listed(&changes)
+}
+
+fn footing(subject: &Subject, outcomes: &[Outcome]) -> String {
+    let sync_points = grouped(subject.sync_points);
+    let mut text = format!("\nsync points (the contract forces a flush of something queued): {sync_points}\n");
+    let starts = grouped(subject.prot_starts);
+    let _ = writeln!(
+        text,
+        "as on real Xen: entries equal to what the trace shows, of those compared at {starts} prot_starts"
+    );
+    text += "guest writes inferred from what follows them:\n";
+    text += &listed(&inferred(&subject.inferred));
+    for outcome in outcomes {
+        let (policy, mode) = title(outcome);
+        for what in findings(outcome) {
+            let _ = writeln!(text, "{policy} {mode}: {what}");
+        }
+    }
+    text
+}
+
+/// The first findings of each kind.
+fn findings(outcome: &Outcome) -> Vec<String> {
+    let violations = outcome.violations.iter().map(|violated| format!("line {}: {}", violated.line, violated.what));
+    let refused = outcome.refused.iter();
+    let refused =
+        refused.map(|refused| format!("line {}: {} refused: {}", refused.line, refused.operation, refused.errno));
+    let mismatch = outcome.oracle.first_mismatch.map(|line| format!("line {line}: memory is not what real Xen held"));
+    violations.take(LISTED).chain(refused.take(LISTED)).chain(mismatch).collect()
+}
+
+const fn inferred(inferred: &Inferred) -> [(u64, &'static str); 5] {
+    [
+        (inferred.clear_frame_changes, "cleared before mapping another frame"),
+        (inferred.clear_table_released, "cleared before their table was released"),
+        (inferred.clear_frame_becomes_table, "cleared before their frame became a table"),
+        (inferred.write_protect, "write-protected, by their own prot_start"),
+        (inferred.first_seen, "not known before their own prot_start"),
+    ]
+}
+
+/// A line for each figure that is not 0.
+fn listed(figures: &[(u64, &str)]) -> String {
+    let shown = figures.iter().filter(|(figure, _)| *figure > 0);
+    shown.map(|(figure, what)| format!("{:>8}  {what}\n", grouped(*figure))).collect()
+}
