@@ -10,8 +10,9 @@
 
 use crate::{
     DomId, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall, Subject, VcpuMask,
-    abi::{self, multicall_entry},
-    prepared::{ArgumentMemory, NOT_RUN, PreparedCall, PreparedCalls, outcome, registers},
+    abi::multicall_entry,
+    prepared::{ArgumentMemory, NOT_RUN, PreparedCall, PreparedCalls, outcome},
+    span::{Entry, EntryKind, NO_MEMORY, REGISTERS, Span, registers},
 };
 
 /// What ran out when a push was refused.
@@ -25,45 +26,9 @@ pub enum BatchFull {
     Words,
 }
 
-/// How a call carries its operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// An `mmu_update` array.
-    Updates(Subject),
-    /// An `mmuext_op` array.
-    Mmuext(DomId),
-    /// One operation in registers.
-    Registers,
-}
-
-/// One call of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its kind.
-    pub kind: EntryKind,
-    /// Index of its first update, for [`EntryKind::Updates`]; a position in the arena otherwise.
-    pub start: u16,
-    /// Operations in it.
-    pub len: u16,
-}
-
 /// Stands for the start of a call's own memory when it is read back; lower values mean something
 /// else in the flags of `update_va_mapping`.
 const RELATIVE: u64 = 8;
-/// Position in the arena of a bitmap or frame list that is not there.
-pub(crate) const NO_MEMORY: u16 = u16::MAX;
-
-/// A call: its number, and where its bitmap or frame list lies in the arena.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) entry: Entry,
-    pub(crate) number: u16,
-    pub(crate) memory: u16,
-}
-
-/// Argument registers a call in registers uses.
-const REGISTERS: usize = 4;
-
 /// A buffer of at most `CALLS` calls with at most `UPDATES` page-table updates and an arena of
 /// `WORDS` 8-byte words for `mmuext_op` operations (3 words each), vCPU bitmaps and frame lists.
 #[derive(Debug)]
@@ -79,19 +44,6 @@ pub struct Batch<const UPDATES: usize, const CALLS: usize, const WORDS: usize> {
     entries: [multicall_entry; CALLS],
     updates: [MmuUpdate; UPDATES],
     words: [u64; WORDS],
-}
-
-impl Span {
-    const EMPTY: Self = Self::array(EntryKind::Registers, 0);
-
-    /// A call with one operation at `start`.
-    const fn array(kind: EntryKind, start: u16) -> Self {
-        let number = match kind {
-            EntryKind::Updates(_) => abi::HYPERCALL_MMU_UPDATE,
-            EntryKind::Mmuext(_) | EntryKind::Registers => abi::HYPERCALL_MMUEXT_OP,
-        };
-        Self { entry: Entry { kind, start, len: 1 }, number: number as u16, memory: NO_MEMORY }
-    }
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Default for Batch<UPDATES, CALLS, WORDS> {

@@ -27,11 +27,14 @@ mod operation;
 mod prepared;
 mod pte;
 mod recorder;
+mod span;
 mod update;
 mod vcpu;
+#[cfg(feature = "xen")]
+pub mod xen;
 
 pub use address::{AddressError, MachAddr, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn, VirtAddr};
-pub use batch::{Batch, BatchFull, Entry, EntryKind};
+pub use batch::{Batch, BatchFull};
 pub use context::{InterruptContext, SwitchContext, TaskContext};
 pub use domain::{DomId, Subject};
 pub use errno::Errno;
@@ -42,5 +45,6 @@ pub use operation::{DecodeError, FlushScope, GdtFrames, Operation, RawCall, Segm
 pub use prepared::{ArgumentMemory, PreparedCall, PreparedCalls};
 pub use pte::{ENTRIES_PER_TABLE, Level, Pte, PteFlags};
 pub use recorder::{Record, Recorder};
+pub use span::{Entry, EntryKind};
 pub use update::{MmuUpdate, PteSlot, UpdateCommand};
 pub use vcpu::{VcpuId, VcpuMask};

@@ -11,8 +11,8 @@ use crate::{
     DecodeError, DomId, Entry, EntryKind, Errno, MmuUpdate, MmuextOp, MmuextWords, Operation, Outcome, RawCall,
     Subject,
     abi::{self, multicall_entry},
-    batch::{NO_MEMORY, Span},
     operation::read_bitmap,
+    span::{Span, registers},
 };
 
 /// The result word of a call that has not run: no call returns it.
@@ -230,17 +230,6 @@ impl<'a> PreparedCalls<'a> {
         };
         outcome(self.entries.get(index)?.result, done)
     }
-}
-
-/// A call in registers, with its bitmap or frame list, if it has one, at `address`.
-pub(crate) fn registers(words: &[u64], span: &Span, address: u64) -> Option<RawCall> {
-    let [a, b, c, d] = *words.get(span.entry.start as usize..)?.first_chunk()?;
-    let mut args = [a, b, c, d, 0];
-    if span.memory != NO_MEMORY {
-        let pointer = if u32::from(span.number) == abi::HYPERCALL_SET_GDT { &mut args[0] } else { &mut args[2] };
-        *pointer |= address;
-    }
-    Some(RawCall { number: span.number.into(), args })
 }
 
 const fn is_array(call: &RawCall) -> bool {

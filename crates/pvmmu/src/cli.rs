@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::replay::{Mode, PolicyName};
+use serde::Serialize;
 
 /// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it.
 ///
@@ -61,4 +60,28 @@ pub(crate) enum Format {
     Text,
     /// For a program.
     Json,
+}
+
+/// A batcher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PolicyName {
+    /// This library.
+    #[default]
+    PvMmu,
+    /// Linux 6.1's: 32 entries, 512 argument bytes, appends to the last entry only.
+    Linux,
+    /// None: each operation a hypercall of its own.
+    Single,
+}
+
+/// Whose requests a policy is led through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// Every request, and every leave where Linux had it.
+    #[default]
+    AsRecorded,
+    /// What callers written for this library would ask for.
+    Ported,
 }

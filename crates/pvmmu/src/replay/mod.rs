@@ -30,11 +30,9 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use mmu_trace::{BUNDLED, Event, EventReader, ReadError, Summary};
-use serde::Serialize;
 
-use crate::cli::{Format, ReplayArgs};
+use crate::cli::{Format, Mode, PolicyName, ReplayArgs};
 use crate::input;
 use crate::verdict::Verdict;
 use error::ReplayError;
@@ -45,30 +43,6 @@ use program::{Program, Step};
 use report::{Outcome, Subject};
 use stage::{Led, Stage};
 use world::Tables;
-
-/// A batcher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum PolicyName {
-    /// This library.
-    #[default]
-    PvMmu,
-    /// Linux 6.1's: 32 entries, 512 argument bytes, appends to the last entry only.
-    Linux,
-    /// None: each operation a hypercall of its own.
-    Single,
-}
-
-/// Whose requests a policy is led through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Mode {
-    /// Every request, and every leave where Linux had it.
-    #[default]
-    AsRecorded,
-    /// What callers written for this library would ask for.
-    Ported,
-}
 
 /// The columns of the comparison.
 const COMPARED: [(PolicyName, Mode); 3] =

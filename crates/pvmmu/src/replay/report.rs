@@ -10,7 +10,7 @@ use super::ported::Gains;
 use super::program::Inferred;
 use super::recorded::{Recorded, TraceFigures};
 use super::stage::{Oracle, Violated};
-use super::{Mode, PolicyName};
+use crate::cli::{Mode, PolicyName};
 
 /// What is the same for every policy.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::cause::Cause;
 use super::ported::Gains;
 use super::program::Inferred;
 use super::report::{Outcome, Subject};
-use super::{Mode, PolicyName};
+use crate::cli::{Mode, PolicyName};
 use crate::style::grouped;
 
 /// Width of a row's name.
