@@ -37,6 +37,7 @@ mod memory;
 mod mock;
 mod not_modelled;
 pub mod referee;
+pub mod testing;
 mod validate;
 mod vcpu;
 mod witness;

@@ -33,13 +33,14 @@ impl State {
         }
     }
 
-    pub(super) fn masked(&mut self, vcpu: VcpuId) {
-        self.tick();
+    pub(super) fn masked(&mut self, vcpu: VcpuId) -> Moment {
+        let now = self.tick();
         let vcpu = self.vcpu(vcpu);
         if vcpu.masked == 0 {
             vcpu.stretch = 0;
         }
         vcpu.masked += 1;
+        now
     }
 
     pub(super) fn unmasked(&mut self, vcpu: VcpuId) {
@@ -49,14 +50,13 @@ impl State {
     }
 
     pub(super) fn hypercall_begins(&mut self, vcpu: VcpuId) {
-        self.masked(vcpu);
-        let now = self.tick();
+        let now = self.masked(vcpu);
         self.vcpu(vcpu).queue.hypercall = Some(now);
     }
 
     pub(super) fn hypercall_ends(&mut self, vcpu: VcpuId) {
-        self.vcpu(vcpu).queue.hypercall = None;
         self.unmasked(vcpu);
+        self.vcpu(vcpu).queue.hypercall = None;
     }
 
     fn count_masked(&mut self, vcpu: VcpuId, now: Moment) {

@@ -22,7 +22,7 @@ use hypercall::{MmuUpdate, PteFlags, UpdateCommand};
 use super::Moment;
 
 /// What a write does to an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Write {
     preserves: bool,
     value: u64,
@@ -127,7 +127,7 @@ impl Chain {
 
     /// Which of the writes `write` stands for first if it is cut now; `None` if it stands for none.
     pub(super) fn first_cut_for(&self, write: Write) -> Option<Moment> {
-        let fits = |from: &usize| self.reached_from(*from, write).next().is_some();
+        let fits = |from: &usize| !self.next_counts(&[*from], write).is_empty();
         let after_cuts = self.counts.iter().flat_map(|from| self.after_cuts(*from));
         let first = after_cuts.filter(fits).min().or_else(|| self.counts.iter().copied().find(fits))?;
         self.writes.get(first).map(|(moment, _)| *moment)
@@ -147,20 +147,26 @@ impl Chain {
         Some(*self.counts.last()?..end)
     }
 
-    /// The counts that an arriving `write` leads to from any of `counts`, ascending.
+    /// The counts that an arriving `write` leads to from any of `counts`; both ascend.
     fn next_counts(&self, counts: &[usize], write: Write) -> Vec<usize> {
-        let mut next: Vec<usize> = counts.iter().flat_map(|from| self.reached_from(*from, write)).collect();
-        next.sort_unstable();
-        next.dedup();
+        let Some(first) = counts.first() else { return Vec::new() };
+        let mut starts = counts.iter().peekable();
+        // What the writes so far merge to, from every start. After each write the sums differ in accessed,
+        // dirty and command only, so there are never more than eight.
+        let mut sums: Vec<Write> = Vec::new();
+        let mut next = Vec::new();
+        for (at, (_, newer)) in self.writes.iter().enumerate().skip(*first) {
+            sums.iter_mut().for_each(|sum| *sum = sum.then(*newer));
+            if starts.next_if_eq(&&at).is_some() {
+                sums.push(*newer);
+            }
+            sums.sort_unstable();
+            sums.dedup();
+            if sums.contains(&write) {
+                next.push(at + 1);
+            }
+        }
         next
-    }
-
-    fn reached_from(&self, from: usize, write: Write) -> impl Iterator<Item = usize> {
-        let merged = self.writes.iter().skip(from).scan(None, |sum: &mut Option<Write>, (_, next)| {
-            *sum = Some(sum.map_or(*next, |sum| sum.then(*next)));
-            *sum
-        });
-        merged.enumerate().filter(move |(_, sum)| *sum == write).map(move |(at, _)| from + at + 1)
     }
 
     /// When the writes in `range` were asked.

@@ -202,7 +202,7 @@ impl Referee {
     /// Upcalls are masked on `vcpu` from now on; nests. Operations that arrive meanwhile count
     /// against the bound (R15).
     pub fn masked(&self, vcpu: VcpuId) {
-        self.state.lock().masked(vcpu);
+        let _moment = self.state.lock().masked(vcpu);
     }
 
     /// One reason for masking upcalls on `vcpu` has gone.

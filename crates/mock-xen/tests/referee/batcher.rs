@@ -72,6 +72,7 @@ pub(crate) struct World {
     running: [TaskId; 2],
     /// What [`Fault::LeaksDepth`] takes for the task's depth.
     vcpu_depth: [u32; 2],
+    in_multicall: bool,
 }
 
 pub(crate) const fn vcpu(number: usize) -> VcpuId {
@@ -103,6 +104,7 @@ impl World {
             queues: [Vec::new(), Vec::new()],
             running: [TaskId::new(0), TaskId::new(1)],
             vcpu_depth: [0; 2],
+            in_multicall: false,
         }
     }
 
@@ -344,6 +346,7 @@ impl World {
         let mut left_behind: Vec<(usize, &[Queued])> = Vec::new();
         if self.style.multicall {
             self.referee.hypercall_begins(vcpu(at));
+            self.in_multicall = true;
         }
         for (index, call) in calls.iter().enumerate() {
             let tail = self.call(at, call);
@@ -357,6 +360,7 @@ impl World {
             }
         }
         if self.style.multicall {
+            self.in_multicall = false;
             self.referee.hypercall_ends(vcpu(at));
         }
         for (index, tail) in left_behind {
@@ -373,7 +377,13 @@ impl World {
     /// Issues one call, reports its refusal, and answers with what stood behind it.
     fn call<'a>(&mut self, at: usize, call: &'a [Queued]) -> &'a [Queued] {
         let operations: Vec<Operation> = call.iter().map(|queued| queued.operation).collect();
+        if !self.in_multicall {
+            self.referee.hypercall_begins(vcpu(at));
+        }
         let answer = self.hypervisor.call(&self.referee, vcpu(at), &operations);
+        if !self.in_multicall {
+            self.referee.hypercall_ends(vcpu(at));
+        }
         let Some(errno) = answer.refusal else { return &[] };
         if !self.has(Fault::HidesFailures) {
             self.referee.failed(vcpu(at), &operations[answer.done], errno);

@@ -312,7 +312,7 @@ fn a_violation_names_everything_in_one_line() {
     let line = violations.first().map(ToString::to_string).unwrap_or_default();
     assert_eq!(
         line,
-        "R12 (TLB): `slot 0x10[1] := 0x25`, task 0, vcpu 0, asked at moment 2 in task context, found at moment 8: \
+        "R12 (TLB): `slot 0x10[1] := 0x25`, task 0, vcpu 0, asked at moment 2 in task context, found at moment 9: \
          overtaken by `InvlpgLocal { address: va 0x7000 }`, asked at moment 4"
     );
 }

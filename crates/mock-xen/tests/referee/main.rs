@@ -4,6 +4,7 @@
 mod batcher;
 mod failures;
 mod faults;
+mod guest;
 mod hypervisor;
 mod programs;
 mod regions;

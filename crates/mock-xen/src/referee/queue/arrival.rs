@@ -128,15 +128,24 @@ impl Queue {
         let Some(request) = self.requests.get(&moment) else { return false };
         let is_ahead = |older: &Request| {
             let may_swap = matches!(older.effect, Effect::Entry(..)) && older.effect.commutes(&request.effect);
-            matches!(older.standing, Standing::Queued) && !may_swap
+            let waits = match older.standing {
+                Standing::Queued => true,
+                Standing::Cut(cut) => !self.is_just_cut(cut),
+                Standing::Overtaken | Standing::Early | Standing::Perhaps => false,
+            };
+            waits && !may_swap
         };
         let is_out = match request.standing {
-            Standing::Cut(Cut { overtaken: Some(_), .. }) => true,
-            Standing::Cut(Cut { hypercall, .. }) => hypercall.is_some() && hypercall == self.hypercall,
+            Standing::Cut(cut) => cut.overtaken.is_some() || self.is_just_cut(cut),
             Standing::Perhaps => true,
             Standing::Queued | Standing::Overtaken | Standing::Early => false,
         };
         !is_out && !self.requests.range(..moment).any(|(_, older)| is_ahead(older))
+    }
+
+    /// Whether the hypercall under way has cut it.
+    fn is_just_cut(&self, cut: Cut) -> bool {
+        cut.hypercall.is_some() && cut.hypercall == self.hypercall
     }
 
     fn settle_if_certain(&mut self, key: EntryKey, index: usize, now: Moment) {

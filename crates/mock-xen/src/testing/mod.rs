@@ -1,0 +1,206 @@
+//! A guest for a kernel author's own tests: from a region to a verdict in ten lines.
+//!
+//! A [`TestGuest`] is a machine that answers like Xen, with a table to write to and pages to map, and a
+//! referee that watches both ends. The batcher under test is called in closures: a [`TestTask`] tells the
+//! referee what is asked and when, the closure does it by whatever code, and the batcher issues its
+//! hypercalls through [`TestGuest::hypervisor`]. Nothing else is asked of a batcher. One that takes a
+//! context token gets it from `in_user_space`, as
+//! [`TaskContext::in_user_space`](hypercall::TaskContext::in_user_space).
+//!
+//! ```
+//! use hypercall::{Errno, Operation, VcpuId, issue_operation};
+//! use mock_xen::{referee::{Profile, Rule}, testing::{TestGuest, update}};
+//!
+//! // The batcher under test: a queue that leave empties, one hypercall at a time.
+//! fn leave(guest: &TestGuest, vcpu: VcpuId, queue: &mut Vec<Operation>) -> Result<(), Errno> {
+//!     queue.drain(..).try_for_each(|operation| issue_operation(&mut guest.hypervisor(vcpu), &operation))
+//! }
+//!
+//! let (guest, vcpu, mut queue) = (TestGuest::new(Profile::Strict), VcpuId::new(0), Vec::new());
+//! let task = guest.task(1, vcpu);
+//! task.enter(|| true);
+//! for page in 0..3 {
+//!     task.ask(update(guest.slot(page), guest.pte(page)), |operation| Ok(queue.push(*operation)));
+//! }
+//! task.leave(|| leave(&guest, vcpu, &mut queue));
+//! guest.assert_clean();
+//!
+//! // One that returns from leave too early is told which operation of which task is missing where.
+//! task.enter(|| true);
+//! task.ask(update(guest.slot(3), guest.pte(3)), |operation| Ok(queue.push(*operation)));
+//! task.leave(|| true);
+//! guest.assert_violates(Rule::R2);
+//! ```
+
+mod answer;
+mod task;
+
+use std::sync::Arc;
+
+use hypercall::{
+    DomId, ENTRIES_PER_TABLE, Level, Mfn, MmuUpdate, MmuextOp, Operation, Pfn, Pte, PteFlags, PteSlot, Subject, VcpuId,
+};
+
+use crate::referee::{Asker, Profile, Referee, Rule, Settings, TaskId, Verdict, Violation};
+use crate::{GuestBuilder, MockVcpu, MockXen};
+
+pub use answer::{Answer, Failed};
+pub use task::TestTask;
+
+/// An update of the entry at `slot`, by the slot's command.
+#[must_use]
+pub const fn update(slot: PteSlot, pte: Pte) -> Operation {
+    Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF }
+}
+
+/// An `mmuext_op` of the guest's own.
+#[must_use]
+pub const fn mmuext(op: MmuextOp) -> Operation {
+    Operation::Mmuext { op, domain: DomId::SELF }
+}
+
+/// A guest of two vCPUs, watched by a referee.
+#[derive(Debug)]
+pub struct TestGuest {
+    xen: MockXen,
+    referee: Arc<Referee>,
+    table: Mfn,
+    empty_table: Mfn,
+    pages: Vec<Mfn>,
+}
+
+impl TestGuest {
+    /// Its vCPUs: 0 and 1.
+    pub const VCPUS: u32 = 2;
+    /// Its pages: 0 to 15.
+    pub const PAGES: usize = 16;
+
+    /// A guest whose regions follow `profile`.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        Self::with_settings(Settings::new(profile))
+    }
+
+    /// A guest whose referee has these settings.
+    #[must_use]
+    pub fn with_settings(settings: Settings) -> Self {
+        let referee = Arc::new(Referee::with_settings(settings));
+        let mut builder = GuestBuilder::new(Self::VCPUS);
+        builder.ram(Pfn::new(0), Mfn::new(0x100)).witness(referee.clone());
+        let (table, empty_table) = (builder.new_frame(), builder.new_frame());
+        let pages = (0..Self::PAGES).map(|_| builder.new_frame()).collect();
+        builder.table(table, Level::L1).pin(table).table(empty_table, Level::L1);
+        let xen = builder.build().expect("the layout is fixed and sound");
+        Self { xen, referee, table, empty_table, pages }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn xen(&self) -> &MockXen {
+        &self.xen
+    }
+
+    /// The referee, for what a [`TestTask`] does not tell.
+    #[must_use]
+    pub fn referee(&self) -> &Referee {
+        &self.referee
+    }
+
+    /// The way to call the machine as `vcpu`.
+    ///
+    /// # Panics
+    /// For another vCPU than 0 and 1.
+    #[must_use]
+    pub fn hypervisor(&self, vcpu: VcpuId) -> MockVcpu<'_> {
+        self.xen.vcpu(vcpu)
+    }
+
+    /// Entry `index`, 0 to 511, of a pinned L1 table that is empty at first.
+    ///
+    /// # Panics
+    /// For an index beyond the table.
+    #[must_use]
+    pub fn slot(&self, index: usize) -> PteSlot {
+        assert!(index < ENTRIES_PER_TABLE, "a table has {ENTRIES_PER_TABLE} entries and no entry {index}");
+        PteSlot::of(self.table, index)
+    }
+
+    /// That table.
+    #[must_use]
+    pub const fn table(&self) -> Mfn {
+        self.table
+    }
+
+    /// An empty frame that can be pinned as a table: nothing maps it writable.
+    #[must_use]
+    pub const fn empty_table(&self) -> Mfn {
+        self.empty_table
+    }
+
+    /// The frame of page `number`.
+    ///
+    /// # Panics
+    /// For a page the guest does not have.
+    #[must_use]
+    pub fn page(&self, number: usize) -> Mfn {
+        assert!(number < Self::PAGES, "the guest has {} pages and no page {number}", Self::PAGES);
+        self.pages[number]
+    }
+
+    /// An entry that maps page `number` writable.
+    ///
+    /// # Panics
+    /// For a page the guest does not have.
+    #[must_use]
+    pub fn pte(&self, number: usize) -> Pte {
+        Pte::new(self.page(number), PteFlags::PRESENT | PteFlags::RW)
+    }
+
+    /// An entry that Xen refuses with `-EBUSY`: it maps a page table writable.
+    #[must_use]
+    pub fn refused_pte(&self) -> Pte {
+        Pte::new(self.table, PteFlags::PRESENT | PteFlags::RW)
+    }
+
+    /// Task `number`, on `vcpu`.
+    #[must_use]
+    pub const fn task(&self, number: u64, vcpu: VcpuId) -> TestTask<'_> {
+        TestTask::new(self, Asker::task(TaskId::new(number), vcpu))
+    }
+
+    /// What the referee found so far.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.referee.verdict()
+    }
+
+    /// Asserts that no rule was broken and nothing is pending, that every count of the machine is right,
+    /// and that it modelled all it was asked for.
+    ///
+    /// # Panics
+    /// If that is not so; the message names rule, operation, task, vCPU and both moments of each violation.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        let verdict = self.verdict();
+        assert!(verdict.is_clean(), "{verdict}");
+        assert!(verdict.pending == 0, "operations are still pending, leave or flush before the verdict: {verdict}");
+        let missing = self.xen.not_modelled();
+        assert!(missing.is_empty(), "the mock does not model what was asked of it: {missing:?}");
+        if let Err(failure) = self.xen.audit() {
+            panic!("the mock has miscounted: {failure}");
+        }
+    }
+
+    /// Asserts that `rule` was broken, and answers with the first violation of it.
+    ///
+    /// # Panics
+    /// If it was not; the message names what was broken instead.
+    #[track_caller]
+    pub fn assert_violates(&self, rule: Rule) -> Violation {
+        let verdict = self.verdict();
+        match verdict.violations.iter().find(|violation| violation.rule == rule) {
+            Some(violation) => *violation,
+            None => panic!("{rule} ({}) was expected to be broken, and was not: {verdict}", rule.title()),
+        }
+    }
+}
