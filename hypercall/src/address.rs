@@ -80,9 +80,15 @@ frame_number! {
 
 impl Mfn {
     /// The machine address of the frame's first byte.
-    #[must_use]
-    pub const fn base(self) -> MachAddr {
-        MachAddr(self.0 << PAGE_SHIFT)
+    ///
+    /// # Errors
+    /// [`AddressError::BeyondMachine`] for a frame number of more than 40 bits.
+    pub const fn base(self) -> Result<MachAddr, AddressError> {
+        if self.0 >> (MACHINE_BITS - PAGE_SHIFT) == 0 {
+            Ok(MachAddr(self.0 << PAGE_SHIFT))
+        } else {
+            Err(AddressError::BeyondMachine(self.0.saturating_mul(PAGE_SIZE)))
+        }
     }
 }
 
@@ -188,5 +194,7 @@ mod tests {
     fn a_machine_address_has_52_bits() {
         assert_eq!(MachAddr::new(0x1234_5678).unwrap().frame(), Mfn::new(0x12345));
         assert_eq!(MachAddr::new(1 << 52), Err(AddressError::BeyondMachine(1 << 52)));
+        assert_eq!(Mfn::new(1 << 40).base(), Err(AddressError::BeyondMachine(1 << 52)));
+        assert_eq!(Mfn::new((1 << 40) - 1).base().map(MachAddr::frame), Ok(Mfn::new((1 << 40) - 1)));
     }
 }

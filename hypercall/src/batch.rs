@@ -249,16 +249,13 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         }
     }
 
-    /// Lays out the calls `first..` for a hypervisor, done counts and results reset.
-    pub fn prepare(&mut self, first: usize) -> PreparedCalls<'_> {
-        for index in first..self.len() {
-            self.point(index, 0);
-        }
-        let calls = first.min(self.len())..self.len();
+    /// Lays out all calls for a hypervisor, done counts and results reset.
+    pub fn prepare(&mut self) -> PreparedCalls<'_> {
+        let len = self.len();
+        (0..len).for_each(|index| self.point(index, 0));
         PreparedCalls {
-            spans: self.spans.get(calls.clone()).unwrap_or(&[]),
-            first: calls.start,
-            entries: self.entries.get_mut(calls).unwrap_or(&mut []),
+            spans: self.spans.get(..len).unwrap_or(&[]),
+            entries: self.entries.get_mut(..len).unwrap_or(&mut []),
             memory: ArgumentMemory { updates: &self.updates, words: &self.words, done: &mut self.done },
         }
     }
@@ -369,7 +366,7 @@ mod tests {
             Operation::StackSwitch { ss: 0xe02b, sp: VirtAddr::unchecked(0x5000) },
         ];
         asked.iter().for_each(|operation| batch.push(operation).unwrap());
-        let mut prepared = batch.prepare(0);
+        let mut prepared = batch.prepare();
         for (entry, result) in prepared.entries.iter_mut().zip([-22_i64, 0, -16]) {
             *entry = multicall_entry { op: 0xaaaa, result: result as u64, args: [0xaaaa_aaaa_aaaa_aaaa; 6] };
         }

@@ -66,10 +66,13 @@ impl Subject {
         Self(frames.0 as u32)
     }
 
-    /// Tables of `tables`, frames of `frames`.
+    /// Tables of `tables`, frames of `frames`. `None` for domain 0xffff, which the word has no room for.
     #[must_use]
-    pub const fn foreign(tables: DomId, frames: DomId) -> Self {
-        Self((tables.0 as u32).wrapping_add(1) << 16 | frames.0 as u32)
+    pub const fn foreign(tables: DomId, frames: DomId) -> Option<Self> {
+        match tables.0.checked_add(1) {
+            Some(owner) => Some(Self((owner as u32) << 16 | frames.0 as u32)),
+            None => None,
+        }
     }
 
     /// The subject with this word.
@@ -117,7 +120,8 @@ mod tests {
     fn both_owners_come_back() {
         assert_eq!(Subject::SELF.bits(), 0x7ff0);
         assert_eq!(Subject::SELF.tables(), None);
-        let foreign = Subject::foreign(DomId::new(5), DomId::IO);
+        assert_eq!(Subject::foreign(DomId::new(0xffff), DomId::SELF), None);
+        let foreign = Subject::foreign(DomId::new(5), DomId::IO).unwrap();
         assert_eq!(foreign.bits(), 6 << 16 | 0x7ff1);
         assert_eq!((foreign.tables(), foreign.frames()), (Some(DomId::new(5)), DomId::IO));
     }

@@ -26,39 +26,50 @@ impl<H: Hypervisor> FaultAt<H> {
         &mut self.inner
     }
 
-    /// The number of the refused operation among `count` that pass now, if it is one of them.
-    /// Those that follow it in an array do not pass: the hypervisor never looks at them.
-    fn pass(&mut self, count: u32) -> Option<u32> {
-        let offset = self.at.checked_sub(self.seen).filter(|offset| *offset < count.into());
-        self.seen += offset.map_or(count.into(), |offset| offset + 1);
-        offset.map(|offset| offset as u32)
+    /// The number of the refused operation among `count` that are to pass now, if it is one of them.
+    fn due(&self, count: u32) -> Option<u32> {
+        self.at.checked_sub(self.seen).filter(|offset| *offset < count.into()).map(|offset| offset as u32)
+    }
+
+    /// Counts what the hypervisor looked at: nothing behind a refused operation of an array.
+    fn looked_at(&mut self, outcome: Outcome) -> Outcome {
+        self.seen += u64::from(outcome.done) + u64::from(outcome.result.is_err());
+        outcome
     }
 }
 
 impl<H: Hypervisor> Hypervisor for FaultAt<H> {
     fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome {
-        let Some(offset) = self.pass(updates.len() as u32) else { return self.inner.mmu_update(updates, subject) };
+        let Some(offset) = self.due(updates.len() as u32) else {
+            let outcome = self.inner.mmu_update(updates, subject);
+            return self.looked_at(outcome);
+        };
         let before = updates.get(..offset as usize).unwrap_or(&[]);
         let outcome = if before.is_empty() { Outcome::all(0) } else { self.inner.mmu_update(before, subject) };
-        outcome.result.map_or(outcome, |()| Outcome::refused(offset, self.errno))
+        self.looked_at(outcome.result.map_or(outcome, |()| Outcome::refused(offset, self.errno)))
     }
 
     fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
-        let Some(offset) = self.pass(call.count()) else { return self.inner.call(call) };
+        let Some(offset) = self.due(call.count()) else {
+            let outcome = self.inner.call(call);
+            return self.looked_at(outcome);
+        };
         let outcome = match call.shortened(offset) {
             Some(mut before) => self.inner.call(&mut before),
             None => Outcome::all(0),
         };
         let refused = outcome.result.map_or(outcome, |()| Outcome::refused(offset, self.errno));
         call.set_done(refused.done);
-        refused
+        self.looked_at(refused)
     }
 
     fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
         let count = (0..calls.len()).filter_map(|index| calls.call(index).map(|call| u64::from(call.count()))).sum();
         if self.at.checked_sub(self.seen).is_none_or(|offset| offset >= count) {
-            self.seen += count;
-            return self.inner.multicall(calls);
+            let result = self.inner.multicall(calls);
+            let outcomes = (0..calls.len()).filter_map(|index| calls.outcome(index));
+            outcomes.for_each(|outcome| _ = self.looked_at(outcome));
+            return result;
         }
         for index in 0..calls.len() {
             let Some(mut call) = calls.call(index) else { break };

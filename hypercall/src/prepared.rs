@@ -33,6 +33,20 @@ fn offset_in<T>(slice: &[T], address: u64, bytes: usize) -> Option<usize> {
 }
 
 impl ArgumentMemory<'_> {
+    /// Lets the addresses among the argument words, which are numbers, lead to this memory as it is
+    /// borrowed now. A hypervisor that hands them to the processor calls this right before.
+    pub fn expose(&mut self) {
+        self.updates.as_ptr().expose_provenance();
+        self.words.as_ptr().expose_provenance();
+        self.done.as_mut_ptr().expose_provenance();
+    }
+
+    /// The same memory for a shorter time. Calls hand out this and never themselves, so that what their
+    /// registers lead to cannot be exchanged.
+    const fn reborrow(&mut self) -> ArgumentMemory<'_> {
+        ArgumentMemory { updates: self.updates, words: self.words, done: &mut *self.done }
+    }
+
     /// The 8-byte word at `address`; `None` outside the memory or off a multiple of 8.
     #[must_use]
     pub fn read(&self, address: u64) -> Option<u64> {
@@ -115,7 +129,7 @@ pub struct PreparedCall<'a> {
     pub(crate) memory: ArgumentMemory<'a>,
 }
 
-impl<'a> PreparedCall<'a> {
+impl PreparedCall<'_> {
     /// Number and argument registers; addresses lead into [`PreparedCall::memory`].
     #[must_use]
     pub const fn raw(&self) -> &RawCall {
@@ -123,8 +137,8 @@ impl<'a> PreparedCall<'a> {
     }
 
     /// The memory behind the arguments.
-    pub const fn memory(&mut self) -> &mut ArgumentMemory<'a> {
-        &mut self.memory
+    pub const fn memory(&mut self) -> ArgumentMemory<'_> {
+        self.memory.reborrow()
     }
 
     /// Operations in the call: the length of its array, 1 where it has none.
@@ -142,9 +156,7 @@ impl<'a> PreparedCall<'a> {
         if is_array(&raw) {
             raw.args[1] = count.into();
         }
-        let memory =
-            ArgumentMemory { updates: self.memory.updates, words: self.memory.words, done: &mut *self.memory.done };
-        Some(PreparedCall { raw, memory })
+        Some(PreparedCall { raw, memory: self.memory.reborrow() })
     }
 
     /// Stores the call's done count, as the hypervisor does; without effect on a call in registers.
@@ -174,13 +186,11 @@ impl<'a> PreparedCall<'a> {
 #[derive(Debug)]
 pub struct PreparedCalls<'a> {
     pub(crate) spans: &'a [Span],
-    /// Number of the first call in its batch.
-    pub(crate) first: usize,
     pub(crate) entries: &'a mut [multicall_entry],
     pub(crate) memory: ArgumentMemory<'a>,
 }
 
-impl<'a> PreparedCalls<'a> {
+impl PreparedCalls<'_> {
     /// Number of calls.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -200,17 +210,15 @@ impl<'a> PreparedCalls<'a> {
     }
 
     /// The memory behind the arguments.
-    pub const fn memory(&mut self) -> &mut ArgumentMemory<'a> {
-        &mut self.memory
+    pub const fn memory(&mut self) -> ArgumentMemory<'_> {
+        self.memory.reborrow()
     }
 
     /// Call `index` by itself, as it was laid out, whatever the hypervisor has made of its entry since;
     /// `None` beyond the last.
     pub fn call(&mut self, index: usize) -> Option<PreparedCall<'_>> {
-        let raw = self.memory.call(self.spans.get(index)?, self.first + index, 0)?;
-        let memory =
-            ArgumentMemory { updates: self.memory.updates, words: self.memory.words, done: &mut *self.memory.done };
-        Some(PreparedCall { raw, memory })
+        let raw = self.memory.call(self.spans.get(index)?, index, 0)?;
+        Some(PreparedCall { raw, memory: self.memory.reborrow() })
     }
 
     /// Writes call `index`'s return value into its entry, as `multicall` does.
@@ -226,7 +234,7 @@ impl<'a> PreparedCalls<'a> {
     pub fn outcome(&self, index: usize) -> Option<Outcome> {
         let done = match self.spans.get(index)?.entry.kind {
             EntryKind::Registers => None,
-            EntryKind::Updates(_) | EntryKind::Mmuext(_) => Some(*self.memory.done.get(self.first + index)?),
+            EntryKind::Updates(_) | EntryKind::Mmuext(_) => Some(*self.memory.done.get(index)?),
         };
         outcome(self.entries.get(index)?.result, done)
     }

@@ -112,7 +112,7 @@ impl PteSlot {
     /// The entry `n` places further; `None` where that is in another table.
     #[must_use]
     pub const fn offset(self, n: usize) -> Option<Self> {
-        if self.index() + n < crate::ENTRIES_PER_TABLE { Some(Self(self.0 + n as u64 * 8)) } else { None }
+        if n < crate::ENTRIES_PER_TABLE - self.index() { Some(Self(self.0 + n as u64 * 8)) } else { None }
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     fn offsets_stay_within_the_table() {
         let slot = PteSlot::of(Mfn::new(1), 510);
         assert_eq!(slot.offset(1).map(PteSlot::index), Some(511));
-        assert_eq!(slot.offset(2), None);
+        assert_eq!((slot.offset(2), slot.offset(usize::MAX)), (None, None));
         assert!(PteSlot::new(MachAddr::new(0x1004).unwrap()).is_err());
     }
 }

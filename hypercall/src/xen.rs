@@ -13,9 +13,7 @@ compile_error!("feature `xen`: Xen's PV interface exists on x86_64 only");
 
 use core::arch::asm;
 
-use crate::{
-    ArgumentMemory, Errno, Hypervisor, MmuUpdate, Outcome, PreparedCall, PreparedCalls, RawCall, Subject, abi,
-};
+use crate::{Errno, Hypervisor, MmuUpdate, Outcome, PreparedCall, PreparedCalls, RawCall, Subject, abi};
 
 /// Issues hypercall `number` with `args` in rdi, rsi, rdx, r10 and r8. Answers with what Xen returned
 /// in rax and with the argument registers as the call left them: unchanged, unless Xen interrupted
@@ -69,14 +67,6 @@ impl Xen {
     }
 }
 
-/// Lets the addresses among the argument words, worked out when the calls were laid out, reach the
-/// memory as it is borrowed now.
-fn expose(memory: &mut ArgumentMemory<'_>) {
-    memory.updates.as_ptr().expose_provenance();
-    memory.words.as_ptr().expose_provenance();
-    memory.done.as_mut_ptr().expose_provenance();
-}
-
 impl Hypervisor for Xen {
     fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome {
         let mut done = 0_u32;
@@ -95,7 +85,7 @@ impl Hypervisor for Xen {
 
     fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
         let RawCall { number, args } = *call.raw();
-        expose(&mut call.memory);
+        call.memory.expose();
         // SAFETY: (1, 3, 4) by the promise given to `Xen::assume`; (2) a prepared call's pointers lead
         // into the memory it borrows.
         let (answer, _) = unsafe { hypercall(number.into(), args) };
@@ -103,7 +93,7 @@ impl Hypervisor for Xen {
     }
 
     fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
-        expose(&mut calls.memory);
+        calls.memory.expose();
         let entries = calls.entries.as_mut_ptr().expose_provenance() as u64;
         let args = [entries, calls.len() as u64, 0, 0, 0];
         // SAFETY: (1, 3, 4) by the promise given to `Xen::assume`; (2) the entries and the memory their

@@ -2,7 +2,9 @@
 
 use core::panic::Location;
 
-use hypercall::{Entry, EntryKind};
+use hypercall::Entry;
+#[cfg(feature = "caller-location")]
+use hypercall::{EntryKind, MmuextWords};
 
 /// A place in the caller's source, or nothing at all.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +32,22 @@ impl Caller {
     }
 }
 
-/// Who asked for each update, and for the newest operation of each other call.
+/// Who asked for each update, and for each other operation, by its place in the batch's arena.
 #[derive(Debug)]
-pub(crate) struct Callers<const UPDATES: usize, const CALLS: usize> {
+pub(crate) struct Callers<const UPDATES: usize, const WORDS: usize> {
     #[cfg(feature = "caller-location")]
     updates: [Option<Caller>; UPDATES],
     #[cfg(feature = "caller-location")]
-    calls: [Option<Caller>; CALLS],
+    words: [Option<Caller>; WORDS],
 }
 
-impl<const UPDATES: usize, const CALLS: usize> Callers<UPDATES, CALLS> {
+impl<const UPDATES: usize, const WORDS: usize> Callers<UPDATES, WORDS> {
     pub(crate) const fn new() -> Self {
         Self {
             #[cfg(feature = "caller-location")]
             updates: [None; UPDATES],
             #[cfg(feature = "caller-location")]
-            calls: [None; CALLS],
+            words: [None; WORDS],
         }
     }
 
@@ -57,22 +59,29 @@ impl<const UPDATES: usize, const CALLS: usize> Callers<UPDATES, CALLS> {
         }
     }
 
-    pub(crate) fn of_call(&mut self, _call: usize, _caller: Caller) {
+    /// Operation `item` of the call `entry`, which holds no updates, was asked for by `caller`.
+    pub(crate) fn of_other(&mut self, _entry: Entry, _item: u16, _caller: Caller) {
         #[cfg(feature = "caller-location")]
-        if let Some(place) = self.calls.get_mut(_call) {
+        if let Some(place) = self.words.get_mut(word(_entry, _item)) {
             *place = Some(_caller);
         }
     }
 
-    pub(crate) fn get(&self, entry: Entry, _call: usize, _item: u16) -> Option<&'static Location<'static>> {
-        let _caller: Option<Caller> = match entry.kind {
-            #[cfg(feature = "caller-location")]
-            EntryKind::Updates(_) => self.updates.get(entry.start as usize + _item as usize).copied().flatten(),
-            #[cfg(feature = "caller-location")]
-            EntryKind::Mmuext(_) | EntryKind::Registers => self.calls.get(_call).copied().flatten(),
-            #[cfg(not(feature = "caller-location"))]
-            EntryKind::Updates(_) | EntryKind::Mmuext(_) | EntryKind::Registers => None,
+    pub(crate) fn get(&self, _entry: Entry, _item: u16) -> Option<&'static Location<'static>> {
+        #[cfg(feature = "caller-location")]
+        let _caller = match _entry.kind {
+            EntryKind::Updates(_) => self.updates.get(_entry.start as usize + _item as usize),
+            EntryKind::Mmuext(_) | EntryKind::Registers => self.words.get(word(_entry, _item)),
         };
-        _caller.and_then(Caller::location)
+        #[cfg(feature = "caller-location")]
+        return _caller.copied().flatten().and_then(Caller::location);
+        #[cfg(not(feature = "caller-location"))]
+        None
     }
+}
+
+/// Where an operation that is no update begins in the arena.
+#[cfg(feature = "caller-location")]
+const fn word(entry: Entry, item: u16) -> usize {
+    entry.start as usize + item as usize * MmuextWords::WORDS
 }

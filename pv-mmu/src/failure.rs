@@ -20,10 +20,12 @@ pub enum Status {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FailurePolicy {
     /// They are attempted, as long as that keeps the order (R3). Where operations that do not
-    /// commute with them have already run, they are reported as not attempted instead.
+    /// commute with them have already run, such as the base-pointer load of a context switch that took
+    /// them along, they are reported as not attempted instead.
     #[default]
     Continue,
-    /// They are reported as not attempted.
+    /// Those of the same batch that have not run are reported as not attempted. Operations of an
+    /// interrupt handler, and immediate ones, are attempted all the same (R6).
     Stop,
 }
 

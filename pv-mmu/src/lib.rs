@@ -11,8 +11,8 @@
 //!   switch hook ([`Mmu::switch`]) hands over whatever is queued there (R7, R8).
 //! - *What must not be written does not compile.* [`Region`] borrows the task mutably, wants a token
 //!   of task context and stays on its thread: a nested region, a region in an interrupt handler and
-//!   a region sent elsewhere are compile errors (R4, R6). A write outside a region answers with a
-//!   token that insists on an answer to the TLB question.
+//!   a region sent elsewhere are compile errors (R4, R6). A write outside a region ([`Outside`])
+//!   answers with a token that insists on an answer to the TLB question.
 //! - *Nothing fails silently.* Every operation that is not effective is named, with the refusal and,
 //!   with the feature `caller-location`, the line that asked for it (R2, R14).
 //!

@@ -12,7 +12,7 @@ use crate::{
     Callback, Context, ContextSwitch, Dynamic, Failure, Interrupt, Outside, Platform, Region, Report, Stats, Status,
     TaskState,
     caller::Caller,
-    queue::{Notice, QueueSteps, Range, Request, Step},
+    queue::{Notice, QueueSteps, Range, Reading, Request, Step},
     stats::FlushReason,
 };
 
@@ -122,12 +122,18 @@ impl<'p, P: Platform> Mmu<'p, P> {
     where
         'p: 'r,
     {
+        if let Context::Task(_) = context {
+            self.end_leak(task);
+        }
         Dynamic::new(self, task, context)
     }
 
     /// The task ends: a region still open is flushed and reported (R2).
     pub fn exit_task(self, task: &mut TaskState, _context: &TaskContext) {
-        self.end_leak(task);
+        let depth = task.abandon();
+        if depth > 0 {
+            self.clear_leak(task, depth);
+        }
     }
 
     /// The counts of the vCPU the caller is on (R17).
@@ -150,7 +156,12 @@ impl<'p, P: Platform> Mmu<'p, P> {
     /// # Errors
     /// In immediate mode, that this operation is not effective.
     pub(crate) fn submit(self, request: Request, mode: Mode, mut told: Told<'_>) -> Result<(), Failure> {
-        let Some(operation) = self.admit(&request.operation) else { return Ok(()) };
+        let Some(operation) = self.admit(&request.operation, mode) else {
+            if let Some(callback) = request.callback {
+                self.register(callback, told);
+            }
+            return Ok(());
+        };
         let request = Request { operation, ..request };
         let status = match mode {
             Mode::Lazy => {
@@ -202,15 +213,21 @@ impl<'p, P: Platform> Mmu<'p, P> {
 
     /// The entry as the caller's own operations have left it (R11).
     pub(crate) fn read(self, slot: PteSlot) -> Pte {
-        let overlay = self.platform.with_vcpu(|queue, _| queue.overlay(slot));
+        let reading = self.platform.with_vcpu(|queue, _| queue.reading(slot));
+        if reading == Reading::Flush {
+            self.flush(FlushReason::ReadHazard, Told::Platform);
+        }
         let memory = self.platform.read_pte(slot);
-        overlay.map_or(memory, |overlay| overlay.over(memory))
+        match reading {
+            Reading::Pending(overlay) => overlay.over(memory),
+            Reading::Memory | Reading::Flush => memory,
+        }
     }
 
     /// Replaces an entry in memory, behind whatever is queued that it must not overtake (R10).
     pub(crate) fn exchange(self, slot: PteSlot, pte: Pte, told: Told<'_>) -> Pte {
         if self.platform.with_vcpu(|queue, _| queue.conflicts(slot)) {
-            self.flush(FlushReason::ReadModifyWrite, told);
+            self.flush(FlushReason::ReadHazard, told);
         }
         self.platform.exchange_pte(slot, pte)
     }
@@ -222,12 +239,16 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
-    /// Ends a region that was left open.
+    /// Ends a region whose guard was leaked: whoever has the task has seen the guard's borrow end.
     pub(crate) fn end_leak(self, task: &mut TaskState) {
-        let depth = task.abandon();
-        if depth == 0 {
-            return;
+        if task.has_guard() {
+            let depth = task.depth();
+            task.end_guard();
+            self.clear_leak(task, depth);
         }
+    }
+
+    fn clear_leak(self, task: &mut TaskState, depth: u8) {
         self.flush(FlushReason::Leak, Told::Platform);
         self.report_kept(task);
         self.platform.report(&Report::LeakedRegion { depth });
@@ -240,17 +261,21 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
-    /// What of `operation` is left to do: a flush of vCPUs that are offline is not, and a table is
-    /// unpinned only once no other vCPU still has to leave it (R12).
-    fn admit(self, operation: &Operation) -> Option<Operation> {
+    /// What of `operation` is left to do: a flush of nobody is not, and a table is unpinned only once no
+    /// other vCPU still has to leave it (R12).
+    ///
+    /// vCPUs that are offline are left out of an immediate flush. One that waits keeps them: they may
+    /// come online, and cache what it is to flush, before it is handed over; Xen passes over those that
+    /// have not.
+    fn admit(self, operation: &Operation, mode: Mode) -> Option<Operation> {
         let Operation::Mmuext { op, domain } = *operation else { return Some(*operation) };
+        let present = |vcpus: hypercall::VcpuMask| match mode {
+            Mode::Immediate(_) => vcpus.intersection(&self.platform.online()),
+            Mode::Lazy => vcpus,
+        };
         let op = match op {
-            MmuextOp::TlbFlushMulti { vcpus } => {
-                MmuextOp::TlbFlushMulti { vcpus: vcpus.intersection(&self.platform.online()) }
-            }
-            MmuextOp::InvlpgMulti { address, vcpus } => {
-                MmuextOp::InvlpgMulti { address, vcpus: vcpus.intersection(&self.platform.online()) }
-            }
+            MmuextOp::TlbFlushMulti { vcpus } => MmuextOp::TlbFlushMulti { vcpus: present(vcpus) },
+            MmuextOp::InvlpgMulti { address, vcpus } => MmuextOp::InvlpgMulti { address, vcpus: present(vcpus) },
             MmuextOp::Unpin { table } => {
                 self.platform.flush_others(table);
                 op
@@ -287,7 +312,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
-    fn tell(self, told: &mut Told<'_>, failure: Failure) {
+    pub(crate) fn tell(self, told: &mut Told<'_>, failure: Failure) {
         let untold = match told {
             Told::Task(task) => task.keep(failure),
             Told::Platform => Err(failure),

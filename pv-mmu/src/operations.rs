@@ -48,7 +48,7 @@ pub trait Operations: private::Submit {
 
     /// A TLB flush, pin, base pointer or other `mmuext_op` of the caller's own domain.
     ///
-    /// vCPUs that are offline are left out of a flush; one that nobody is left in is not issued.
+    /// vCPUs that are offline are left out of an immediate flush; a flush of nobody is not issued.
     #[cfg_attr(feature = "caller-location", track_caller)]
     fn mmuext(&mut self, op: MmuextOp) -> Self::Answer {
         self.submit(Request::mmuext(op, Caller::here()))

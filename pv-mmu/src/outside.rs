@@ -12,14 +12,15 @@ use crate::{
 
 const NOW: Mode = Mode::Immediate(FlushReason::Immediate);
 
-/// A task outside any region: every operation is effective when it returns, as one hypercall.
+/// A task outside any region, or past one that the dynamic interface has open: every operation is
+/// effective when it returns, as one hypercall.
 ///
 /// It borrows the task, so it cannot be had while one of the task's regions is alive.
 #[derive(Debug)]
 pub struct Outside<'r, P: Platform> {
     mmu: Mmu<'r, P>,
     task: &'r mut TaskState,
-    _context: &'r TaskContext,
+    context: &'r TaskContext,
 }
 
 /// Why a range is not effective, or not whole.
@@ -46,7 +47,7 @@ impl core::error::Error for SetRangeError {}
 impl<'r, P: Platform> Outside<'r, P> {
     pub(crate) fn new(mmu: Mmu<'r, P>, task: &'r mut TaskState, context: &'r TaskContext) -> Self {
         mmu.end_leak(task);
-        Self { mmu, task, _context: context }
+        Self { mmu, task, context }
     }
 
     /// Sets an L1 entry.
@@ -77,9 +78,9 @@ impl<'r, P: Platform> Outside<'r, P> {
         self.now(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Upper, Caller::here()))
     }
 
-    /// Sets `count` consecutive L1 entries from `slot` on as one array in one hypercall; `pte_of`
-    /// gives the entry for each number from 0. The entries stay within one table. There is no
-    /// region in it, so nothing nests.
+    /// Sets `count` consecutive L1 entries from `slot` on as one array in one hypercall, or as many as the
+    /// queue's room for updates makes of it; `pte_of` gives the entry for each number from 0. The entries
+    /// stay within one table. There is no region in it, so nothing nests.
     ///
     /// `pte_of` runs with upcalls masked and must not use the library.
     ///
@@ -96,7 +97,7 @@ impl<'r, P: Platform> Outside<'r, P> {
             .submit_range(slot, count, pte_of, NOW, Told::Task(self.task), Caller::here())
             .map_err(SetRangeError::Range)?;
         self.task.failures.take().map_err(SetRangeError::Failed)?;
-        Ok(FlushOwed { mmu: self.mmu })
+        Ok(FlushOwed { mmu: self.mmu, _context: self.context })
     }
 
     /// Any operation, as it is.
@@ -131,7 +132,7 @@ impl<'r, P: Platform> Outside<'r, P> {
 
     fn now(&mut self, request: Request) -> Result<FlushOwed<'_, P>, Failure> {
         self.mmu.submit(request, NOW, Told::Platform)?;
-        Ok(FlushOwed { mmu: self.mmu })
+        Ok(FlushOwed { mmu: self.mmu, _context: self.context })
     }
 }
 
@@ -142,6 +143,7 @@ impl<'r, P: Platform> Outside<'r, P> {
 #[derive(Debug)]
 pub struct FlushOwed<'r, P: Platform> {
     mmu: Mmu<'r, P>,
+    _context: &'r TaskContext,
 }
 
 impl<P: Platform> FlushOwed<'_, P> {
@@ -155,6 +157,7 @@ impl<P: Platform> FlushOwed<'_, P> {
     ///
     /// # Errors
     /// The hypervisor's refusal.
+    #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn flush_page(self, address: VirtAddr) -> Result<(), Failure> {
         self.flush(MmuextOp::InvlpgLocal { address })
     }
@@ -163,6 +166,7 @@ impl<P: Platform> FlushOwed<'_, P> {
     ///
     /// # Errors
     /// The hypervisor's refusal.
+    #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn flush_page_everywhere(self, address: VirtAddr) -> Result<(), Failure> {
         self.flush(MmuextOp::InvlpgAll { address })
     }
@@ -171,10 +175,12 @@ impl<P: Platform> FlushOwed<'_, P> {
     ///
     /// # Errors
     /// The hypervisor's refusal.
+    #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn flush_all(self) -> Result<(), Failure> {
         self.flush(MmuextOp::TlbFlushAll)
     }
 
+    #[cfg_attr(feature = "caller-location", track_caller)]
     fn flush(self, op: MmuextOp) -> Result<(), Failure> {
         self.mmu.submit(Request::mmuext(op, Caller::here()), NOW, Told::Platform)
     }

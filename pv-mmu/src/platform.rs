@@ -37,11 +37,14 @@ pub trait Platform {
     /// The vCPUs that are online. Others have no TLB and are left out of flushes.
     fn online(&self) -> VcpuMask;
 
-    /// Returns once no other vCPU's queue holds a base-pointer load away from `table` (R12): sends
-    /// whoever may hold one an interrupt whose handler calls
-    /// [`Interrupt::flush`](crate::Interrupt::flush), and waits. Called before `table` is unpinned.
-    /// A kernel whose switch code cannot be interrupted between queueing and
-    /// [`ContextSwitch::finish`](crate::ContextSwitch::finish) has nothing to wait for but that.
+    /// Returns once no other vCPU runs on `table`, and none has the load away from it still queued
+    /// (R12). Called when the unpinning of `table` is asked for; from then on nobody runs on it, so
+    /// nobody has to leave it. The kernel sends whoever may an interrupt whose handler leaves the table
+    /// and calls [`Interrupt::flush`](crate::Interrupt::flush), and waits. Where only an address
+    /// space's root is ever loaded, there is nothing to do for tables of L1 to L3.
+    ///
+    /// It waits for other vCPUs: unpinning is not asked for where that can deadlock, in interrupt
+    /// handlers and in the switch code above all.
     fn flush_others(&self, table: Mfn);
 
     /// Is told what no caller is there to be told. Called with the vCPU released, possibly from an

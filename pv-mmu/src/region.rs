@@ -15,7 +15,8 @@ use crate::{
 ///
 /// Operations asked for in it may wait until it is left, in the order asked. They are handed over
 /// earlier when the queue is full, when the task is switched out, and when something that must not
-/// overtake them is asked for. The region borrows its task, so a second one does not compile:
+/// overtake them is asked for. Within a pause of the dynamic interface ([`crate::Dynamic::pause`]) they
+/// are immediate, as everything is there. The region borrows its task, so a second one does not compile:
 ///
 /// ```compile_fail,E0499
 /// # use hypercall::TaskContext; use pv_mmu::{Mmu, Platform, TaskState};
@@ -30,16 +31,14 @@ use crate::{
 pub struct Region<'r, P: Platform> {
     mmu: Mmu<'r, P>,
     task: &'r mut TaskState,
-    _context: &'r TaskContext,
+    context: &'r TaskContext,
 }
 
 impl<'r, P: Platform> Region<'r, P> {
     pub(crate) fn enter(mmu: Mmu<'r, P>, task: &'r mut TaskState, context: &'r TaskContext) -> Self {
         mmu.end_leak(task);
-        // The task is outside any region now, so entering cannot be refused.
-        let entered = task.enter();
-        debug_assert!(entered.is_ok(), "a task without a region enters one");
-        Self { mmu, task, _context: context }
+        task.begin_guard();
+        Self { mmu, task, context }
     }
 
     /// Sets `count` consecutive L1 entries from `slot` on; `pte_of` gives the entry for each number
@@ -56,7 +55,8 @@ impl<'r, P: Platform> Region<'r, P> {
         count: usize,
         pte_of: impl FnMut(usize) -> Pte,
     ) -> Result<(), RangeError> {
-        self.mmu.submit_range(slot, count, pte_of, Mode::Lazy, Told::Task(self.task), Caller::here())
+        let mode = self.mode();
+        self.mmu.submit_range(slot, count, pte_of, mode, Told::Task(self.task), Caller::here())
     }
 
     /// The entry as this region's operations have left it, pending ones included (R11).
@@ -91,7 +91,7 @@ impl<'r, P: Platform> Region<'r, P> {
     /// Makes operations immediate until the answer is dropped (R5).
     pub fn pause(&mut self) -> Paused<'_, P> {
         self.mmu.flush(FlushReason::Pause, Told::Task(self.task));
-        Paused { mmu: self.mmu }
+        Paused { mmu: self.mmu, _context: self.context }
     }
 
     /// Ends the region. When this returns, each of its operations is effective or has been named
@@ -105,8 +105,16 @@ impl<'r, P: Platform> Region<'r, P> {
     }
 
     fn end(&mut self) {
-        self.mmu.flush(FlushReason::Leave, Told::Task(self.task));
-        self.task.end_leave();
+        if self.task.is_lazy() {
+            let reason = if self.task.depth() == 1 { FlushReason::Leave } else { FlushReason::NestedLeave };
+            self.mmu.flush(reason, Told::Task(self.task));
+        }
+        self.task.end_guard();
+    }
+
+    #[inline]
+    const fn mode(&self) -> Mode {
+        if self.task.is_lazy() { Mode::Lazy } else { Mode::Immediate(FlushReason::Immediate) }
     }
 }
 
@@ -115,15 +123,17 @@ impl<P: Platform> Submit for Region<'_, P> {
 
     #[inline]
     fn submit(&mut self, request: Request) {
-        let queued = self.mmu.submit(request, Mode::Lazy, Told::Task(self.task));
-        debug_assert!(queued.is_ok(), "what may wait is never refused at once");
+        let mode = self.mode();
+        if let Err(failure) = self.mmu.submit(request, mode, Told::Task(self.task)) {
+            self.mmu.tell(&mut Told::Task(self.task), failure);
+        }
     }
 }
 
 impl<P: Platform> Drop for Region<'_, P> {
     /// Leaves, unless [`Region::leave`] has; failures go to the platform.
     fn drop(&mut self) {
-        if self.task.depth() > 0 {
+        if self.task.has_guard() {
             self.end();
             self.mmu.report_kept(self.task);
         }
@@ -136,12 +146,13 @@ impl<P: Platform> Drop for Region<'_, P> {
 #[derive(Debug)]
 pub struct Paused<'r, P: Platform> {
     mmu: Mmu<'r, P>,
+    _context: &'r TaskContext,
 }
 
 impl<P: Platform> Paused<'_, P> {
     /// A pause within the pause; it changes nothing by itself.
     pub fn pause(&mut self) -> Paused<'_, P> {
-        Paused { mmu: self.mmu }
+        Paused { mmu: self.mmu, _context: self._context }
     }
 
     /// The entry (R11).
@@ -154,6 +165,7 @@ impl<P: Platform> Paused<'_, P> {
     ///
     /// # Errors
     /// The hypervisor's refusal.
+    #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn flush_page(&mut self, address: hypercall::VirtAddr) -> Result<(), Failure> {
         self.mmuext(MmuextOp::InvlpgLocal { address })
     }

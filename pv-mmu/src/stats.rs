@@ -20,8 +20,8 @@ pub enum FlushReason {
     Immediate,
     /// The queue had no room.
     Capacity,
-    /// A read-modify-write of an entry with a pending update.
-    ReadModifyWrite,
+    /// A read, or a read-modify-write, that something pending stands in the way of.
+    ReadHazard,
     /// A region that was left open.
     Leak,
 }
@@ -37,7 +37,7 @@ impl FlushReason {
         Self::Interrupt,
         Self::Immediate,
         Self::Capacity,
-        Self::ReadModifyWrite,
+        Self::ReadHazard,
         Self::Leak,
     ];
 }
@@ -59,7 +59,7 @@ pub struct Stats {
     pub merged: u64,
     /// TLB flushes another one beside them made needless.
     pub superseded: u64,
-    /// Operations in the queue now.
+    /// Operations in the queue now, while they are counted.
     pub pending: u64,
     /// Batches handed over.
     pub flushes: u64,

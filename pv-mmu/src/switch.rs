@@ -17,7 +17,8 @@ use crate::{
 /// What the outgoing task has queued, and what is asked for here (base pointers, descriptors, stack)
 /// leave as one ordered batch when it is finished or dropped (R7). It needs the queue alone, no
 /// task's state; it does not matter which of the two tasks the kernel calls current. Failures go to
-/// the platform.
+/// the platform. A switch that is forgotten (`mem::forget`) hands nothing over: there is no later
+/// moment at which it could be told from one that is still under way.
 #[must_use = "the batch leaves when the switch is finished"]
 #[derive(Debug)]
 pub struct ContextSwitch<'r, P: Platform> {
@@ -31,12 +32,14 @@ impl<'r, P: Platform> ContextSwitch<'r, P> {
     }
 
     /// Loads the base pointers of the incoming address space; frame 0 for no user tables.
+    #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn base_pointers(&mut self, kernel: Mfn, user: Mfn) {
         self.mmuext(MmuextOp::NewBaseptr { table: kernel });
         self.mmuext(MmuextOp::NewUserBaseptr { table: user });
     }
 
     /// Sets the stack on which the kernel is entered from user mode.
+    #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn stack(&mut self, ss: u64, sp: VirtAddr) {
         self.operation(&Operation::StackSwitch { ss, sp });
     }

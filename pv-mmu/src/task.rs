@@ -103,14 +103,27 @@ messages! {
     }
 }
 
+/// What a guard has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// A region.
+    Region,
+    /// A region within a pause: it has no effect.
+    InPause,
+    /// Nothing: the task is 255 regions deep. Operations go on as they would without the guard.
+    Nothing,
+}
+
 /// One task's regions. A kernel keeps one in each task; whoever holds it is that task.
 #[derive(Debug, Default)]
 pub struct TaskState {
     profile: Profile,
     depth: u8,
     pauses: u8,
-    /// Regions opened and not yet left within the present pause.
+    /// Regions opened and not yet left within the present pause, nested pauses included.
     in_pause: u8,
+    /// What the guard that is alive, or was leaked, has opened.
+    guard: Option<Opened>,
     pub(crate) failures: Failures,
 }
 
@@ -124,7 +137,7 @@ impl TaskState {
     /// A task outside any region.
     #[must_use]
     pub const fn with_profile(profile: Profile) -> Self {
-        Self { profile, depth: 0, pauses: 0, in_pause: 0, failures: Failures::new() }
+        Self { profile, depth: 0, pauses: 0, in_pause: 0, guard: None, failures: Failures::new() }
     }
 
     /// Regions entered and not left; those opened in a pause are not counted.
@@ -156,6 +169,37 @@ impl TaskState {
         }
         self.depth = self.depth.checked_add(1).ok_or(EnterError::TooDeep)?;
         Ok(())
+    }
+
+    /// Opens a region for a guard. It is never refused: inside a region of the dynamic interface it is
+    /// one more level, whatever the profile.
+    pub(crate) fn begin_guard(&mut self) {
+        let (level, opened) =
+            if self.is_paused() { (&mut self.in_pause, Opened::InPause) } else { (&mut self.depth, Opened::Region) };
+        self.guard = Some(match level.checked_add(1) {
+            Some(deeper) => {
+                *level = deeper;
+                opened
+            }
+            None => Opened::Nothing,
+        });
+    }
+
+    /// Closes what the guard has opened; `false` where there is no guard any more.
+    pub(crate) const fn end_guard(&mut self) -> bool {
+        match self.guard.take() {
+            Some(Opened::Region) => self.depth = self.depth.saturating_sub(1),
+            Some(Opened::InPause) => self.in_pause = self.in_pause.saturating_sub(1),
+            Some(Opened::Nothing) => {}
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether a guard is alive or was leaked.
+    #[inline]
+    pub(crate) const fn has_guard(&self) -> bool {
+        self.guard.is_some()
     }
 
     /// Whether a leave is due, and whether it is the outermost; `None` for one within a pause,
@@ -192,6 +236,7 @@ impl TaskState {
     pub(crate) const fn abandon(&mut self) -> u8 {
         let depth = if self.depth == 0 { self.in_pause } else { self.depth };
         (self.depth, self.pauses, self.in_pause) = (0, 0, 0);
+        self.guard = None;
         depth
     }
 

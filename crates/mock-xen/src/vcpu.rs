@@ -68,7 +68,7 @@ impl<'a> MockVcpu<'a> {
 
     fn prepared(&self, call: &mut PreparedCall<'_>) -> i64 {
         let mut raw = *call.raw();
-        self.xen.run(self.vcpu, &mut raw, call.memory())
+        self.xen.run(self.vcpu, &mut raw, &mut call.memory())
     }
 }
 

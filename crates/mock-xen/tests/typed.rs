@@ -121,7 +121,7 @@ fn of_every_kind(lab: &Lab) -> Vec<Operation> {
         own(MmuextOp::NewUserBaseptr { table: lab.xen.processor(CPU).base }),
         own(MmuextOp::NewBaseptr { table: lab.xen.processor(CPU).base }),
         Operation::SetGdt(hypercall::GdtFrames::new(&[b], 3).unwrap()),
-        Operation::UpdateDescriptor { address: b.base(), descriptor: 0 },
+        Operation::UpdateDescriptor { address: b.base().unwrap(), descriptor: 0 },
         Operation::UpdateVaMappingOtherdomain {
             va: address,
             pte: read_only,
@@ -142,7 +142,7 @@ fn every_operation_comes_out_of_the_words_as_it_went_in() {
     let operations = of_every_kind(&lab);
     let mut batch = Batch::<4, 32, 256>::new();
     operations.iter().for_each(|operation| batch.push(operation).unwrap());
-    let mut calls = batch.prepare(0);
+    let mut calls = batch.prepare();
     assert_eq!(lab.xen.vcpu(CPU).multicall(&mut calls), Ok(()));
     let refused: Vec<_> =
         (0..calls.len()).filter_map(|index| calls.outcome(index)).filter(|o| o.result.is_err()).collect();
@@ -162,7 +162,7 @@ fn refused_calls_of_a_multicall_are_named_and_the_others_done() {
     {
         batch.push(&operation).unwrap();
     }
-    lab.xen.vcpu(CPU).multicall(&mut batch.prepare(0)).unwrap();
+    lab.xen.vcpu(CPU).multicall(&mut batch.prepare()).unwrap();
     let outcomes: Vec<_> = (0..3).map(|index| batch.outcome(index).unwrap()).collect();
     assert_eq!(outcomes, [Outcome::refused(0, Errno::BUSY), Outcome::all(1), Outcome::all(1)]);
     assert!(lab.xen.processor(CPU).task_switched && !lab.xen.processor(VcpuId::new(0)).task_switched);

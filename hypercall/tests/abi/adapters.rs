@@ -36,7 +36,7 @@ proptest! {
         let (mut batch, taken) = batch_of(&asked);
         let mut told = Vec::new();
         let mut recorder = Recorder::new(Keeper::default(), |record| told.push(record));
-        recorder.multicall(&mut batch.prepare(0)).unwrap();
+        recorder.multicall(&mut batch.prepare()).unwrap();
         issue_operation(&mut recorder, &asked[0]).unwrap();
         let operations: Vec<_> = told
             .iter()
@@ -57,7 +57,7 @@ proptest! {
         prop_assume!(at < taken.len());
         let expected = without(&batch, at);
         let mut fault = FaultAt::new(Keeper::default(), at as u64, Errno::INVAL);
-        fault.multicall(&mut batch.prepare(0)).unwrap();
+        fault.multicall(&mut batch.prepare()).unwrap();
         let passed: Vec<_> = fault.inner().hypercalls.concat();
         // Operations behind the refused one in its array do not count as passed, so later arrays
         // may be cut as well only if the number falls into them: it is past by then.

@@ -27,7 +27,7 @@ proptest! {
         };
         prop_assert_eq!(&stored(&batch), &taken);
         let mut keeper = Keeper::default();
-        prop_assert_eq!(keeper.multicall(&mut batch.prepare(0)), Ok(()));
+        prop_assert_eq!(keeper.multicall(&mut batch.prepare()), Ok(()));
         prop_assert_eq!(&keeper.hypercalls[0], &taken);
         // Preparing has put addresses into the words; they read back the same all the same.
         prop_assert_eq!(&stored(&batch), &taken);
@@ -42,9 +42,9 @@ proptest! {
         asked.iter().take_while(|operation| batch.push(operation).is_ok()).count();
         let first = Keeper::default();
         let mut keeper = first;
-        keeper.multicall(&mut batch.prepare(0)).unwrap();
+        keeper.multicall(&mut batch.prepare()).unwrap();
         let mut moved = *batch;
-        keeper.multicall(&mut moved.prepare(0)).unwrap();
+        keeper.multicall(&mut moved.prepare()).unwrap();
         prop_assert_eq!(&keeper.hypercalls[0], &keeper.hypercalls[1]);
     }
 
@@ -115,6 +115,6 @@ fn a_refused_push_changes_nothing() {
 fn preparing_past_the_end_prepares_nothing() {
     let mut batch = Small::new();
     batch.push_update(update(0), Subject::SELF).unwrap();
-    assert!(batch.prepare(5).is_empty());
+    assert!(batch.prepare().call(1).is_none());
     assert!(batch.prepare_call(0, 1).is_none() && batch.prepare_call(1, 0).is_none());
 }

@@ -81,11 +81,11 @@ impl Callbacks {
         self.slots.iter().any(waits)
     }
 
-    /// Makes every waiting callback due; `status` says what became of an operation.
-    pub(crate) fn complete(&mut self, status: impl Fn(Position) -> Status) {
+    /// Makes every waiting callback due; `status` says what became of an operation, or of the batch.
+    pub(crate) fn complete(&mut self, status: impl Fn(Option<Position>) -> Status) {
         for (_, state) in self.slots.iter_mut().flatten() {
             if let State::Waiting(position) = *state {
-                *state = State::Due(position.map_or(Status::Applied, &status));
+                *state = State::Due(status(position));
             }
         }
     }

@@ -40,7 +40,16 @@ impl<const UPDATES: usize> SlotIndex<UPDATES> {
     /// machine-to-physical table are no entry's and never found.
     #[inline]
     pub(crate) fn newest(&self, updates: &[MmuUpdate], slot: PteSlot) -> Option<usize> {
-        let mut position = self.head(updates, slot);
+        self.find(updates, slot, self.head(updates, slot))
+    }
+
+    /// Position of the next older update of `slot`'s entry than the one at `position`.
+    pub(crate) fn next_older(&self, updates: &[MmuUpdate], slot: PteSlot, position: usize) -> Option<usize> {
+        self.find(updates, slot, self.older.get(position).copied().unwrap_or(NONE))
+    }
+
+    #[inline]
+    fn find(&self, updates: &[MmuUpdate], slot: PteSlot, mut position: u16) -> Option<usize> {
         while let Some(update) = updates.get(position as usize) {
             if update.slot.same_entry(slot) && update.slot.command() != Some(UpdateCommand::MachPhys) {
                 return Some(position.into());

@@ -27,6 +27,17 @@ enum Trouble {
     Multicall,
 }
 
+/// Where operations that have not been looked at would come if they were issued now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before every other that is left: nothing behind them has run.
+    InOrder,
+    /// Behind operations that commute with them, and TLB flushes that have to be issued again.
+    Late,
+    /// Behind operations they must not come after.
+    Lost,
+}
+
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
     /// One operation past the queue.
     pub(super) fn direct<H: Hypervisor>(&mut self, operation: &Operation, hypervisor: &mut H) -> Status {
@@ -65,7 +76,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Issues every call once. Answers if any was refused or did not run.
     fn hand_over<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Option<Trouble> {
         if self.batch.len() > 1 {
-            self.multicall_refused = hypervisor.multicall(&mut self.batch.prepare(0)).err();
+            self.multicall_refused = hypervisor.multicall(&mut self.batch.prepare()).err();
             let clean = |outcome: Option<Outcome>| outcome.is_some_and(|outcome| outcome.result.is_ok());
             let all_clean = (0..self.batch.len()).all(|call| clean(self.batch.outcome(call)));
             return (!all_clean).then_some(Trouble::Multicall);
@@ -74,79 +85,100 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         outcome.result.is_err().then_some(Trouble::Call(outcome))
     }
 
-    /// Follows up every call that was refused or did not run.
+    /// Notes what became of every operation, then follows up those that have not been looked at.
     fn settle<H: Hypervisor>(&mut self, trouble: Trouble, policy: FailurePolicy, hypervisor: &mut H) {
         self.statuses.reset();
         self.collecting = Some(Position { call: 0, item: 0 });
-        let mut stopped = false;
+        let mut refused = false;
         for call in 0..self.batch.len() {
-            let Some(entry) = self.batch.entry(call) else { break };
             let outcome = match trouble {
                 Trouble::Call(outcome) => Some(outcome),
                 Trouble::Multicall => self.batch.outcome(call),
             };
-            match outcome {
-                Some(Outcome { result: Ok(()), .. }) => {}
-                Some(Outcome { done, result: Err(errno) }) => {
-                    let item = (done as u16).min(entry.len - 1);
-                    self.statuses.set(entry, call, item, Status::Refused(errno));
-                    stopped |= policy == FailurePolicy::Stop;
-                    self.follow_up(call, entry, item + 1, stopped, hypervisor);
-                }
-                None => stopped |= self.attempt(call, entry, 0, stopped, policy, hypervisor),
+            refused |= outcome.is_some_and(|outcome| outcome.result.is_err());
+            self.note_outcome(call, outcome);
+        }
+        let mut stopped = refused && policy == FailurePolicy::Stop;
+        let mut first_late = None;
+        for call in 0..self.batch.len() {
+            let Some((entry, from)) = self.first_not_attempted(call) else { continue };
+            let place = self.place_of(call, entry, from);
+            if stopped || place == Place::Lost {
+                continue;
+            }
+            stopped |= self.attempt(call, entry, from, policy, hypervisor);
+            if place == Place::Late {
+                first_late = first_late.or(Some(call));
             }
         }
-    }
-
-    /// Deals with the operations of a call behind a refused one.
-    fn follow_up<H: Hypervisor>(&mut self, call: usize, entry: Entry, from: u16, stopped: bool, hypervisor: &mut H) {
-        if from >= entry.len {
-            return;
-        }
-        let stopped = stopped || !self.may_follow(call, entry, from);
-        self.attempt(call, entry, from, stopped, FailurePolicy::Continue, hypervisor);
-        if !stopped {
-            self.flush_tlbs_again(call + 1, hypervisor);
+        if let Some(late) = first_late {
+            self.flush_tlbs_again(late + 1, hypervisor);
         }
     }
 
-    /// Issues a call from operation `from` on, past every refusal. `stopped`: marks them as not
-    /// attempted instead. `true` if `policy` stops because of a refusal.
+    /// Notes what the hypervisor said of a call; what it has not looked at counts as not attempted.
+    fn note_outcome(&mut self, call: usize, outcome: Option<Outcome>) {
+        let Some(entry) = self.batch.entry(call) else { return };
+        let (done, cause) = match outcome {
+            Some(Outcome { result: Ok(()), .. }) => return,
+            Some(Outcome { done, result: Err(errno) }) => (done as u16, Status::Refused(errno)),
+            None => (0, Status::NotAttempted),
+        };
+        let refused = done.min(entry.len - 1);
+        self.statuses.set(entry, call, refused, cause);
+        for item in refused + 1..entry.len {
+            self.statuses.set(entry, call, item, Status::NotAttempted);
+        }
+    }
+
+    /// The first operation of a call that has not been looked at.
+    fn first_not_attempted(&self, call: usize) -> Option<(Entry, u16)> {
+        let entry = self.batch.entry(call)?;
+        let is_left = |item: &u16| self.statuses.get(entry, call, *item) == Status::NotAttempted;
+        Some((entry, (0..entry.len).find(is_left)?))
+    }
+
+    /// Issues a call from operation `from` on, past every refusal unless `policy` stops at one; `true`
+    /// if it does.
     fn attempt<H: Hypervisor>(
         &mut self,
         call: usize,
         entry: Entry,
         mut from: u16,
-        mut stopped: bool,
         policy: FailurePolicy,
         hypervisor: &mut H,
     ) -> bool {
-        while !stopped {
-            let Some(mut rest) = self.batch.prepare_call(call, from) else { return false };
-            let Outcome { done, result: Err(errno) } = hypervisor.call(&mut rest) else { return false };
-            let item = (from + done as u16).min(entry.len - 1);
+        while let Some(mut rest) = self.batch.prepare_call(call, from) {
+            let outcome = hypervisor.call(&mut rest);
+            let done = if outcome.result.is_ok() { entry.len - from } else { outcome.done as u16 };
+            for item in from..(from + done).min(entry.len) {
+                self.statuses.set(entry, call, item, Status::Applied);
+            }
+            let Err(errno) = outcome.result else { return false };
+            let item = (from + done).min(entry.len - 1);
             self.statuses.set(entry, call, item, Status::Refused(errno));
             from = item + 1;
-            stopped = policy == FailurePolicy::Stop;
+            if policy == FailurePolicy::Stop {
+                return true;
+            }
         }
-        for item in from..entry.len {
-            self.statuses.set(entry, call, item, Status::NotAttempted);
-        }
-        true
+        false
     }
 
-    /// Whether operations `from..` of `call` may become effective after all later calls.
-    fn may_follow(&self, call: usize, entry: Entry, from: u16) -> bool {
-        let later = call + 1..self.batch.len();
-        if later.is_empty() {
-            return true;
+    /// How operations `from..` of `call` stand to the later calls that have run.
+    fn place_of(&self, call: usize, entry: Entry, from: u16) -> Place {
+        let has_run = |later: &usize| self.first_not_attempted(*later).is_none_or(|(_, item)| item > 0);
+        let mut later = (call + 1..self.batch.len()).filter(has_run).peekable();
+        if later.peek().is_none() {
+            return Place::InOrder;
         }
-        let EntryKind::Updates(_) = entry.kind else { return false };
         let first = entry.start as usize + from as usize;
         let end = entry.start as usize + entry.len as usize;
-        !self.is_upper(call)
-            && later.into_iter().all(|call| self.commutes_with_l1(call))
-            && (first..end).all(|at| self.is_newest(at))
+        let commutes = matches!(entry.kind, EntryKind::Updates(_))
+            && !self.is_upper(call)
+            && later.all(|call| self.commutes_with_l1(call))
+            && (first..end).all(|at| self.is_newest(at));
+        if commutes { Place::Late } else { Place::Lost }
     }
 
     fn is_upper(&self, call: usize) -> bool {
@@ -177,15 +209,14 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         updates.get(position).is_some_and(|update| self.index.newest(updates, update.slot) == Some(position))
     }
 
+    /// Issues the TLB flushes from call `from` on once more, behind writes that have come late.
     fn flush_tlbs_again<H: Hypervisor>(&mut self, from: usize, hypervisor: &mut H) {
         for call in from..self.batch.len() {
             let Some(entry) = self.batch.entry(call) else { break };
-            if !matches!(entry.kind, EntryKind::Mmuext(_)) {
+            if !matches!(entry.kind, EntryKind::Mmuext(_)) || !self.is_tlb_flush_only(call, entry) {
                 continue;
             }
-            if let Some(mut again) = self.batch.prepare_call(call, 0) {
-                hypervisor.call(&mut again);
-            }
+            self.attempt(call, entry, 0, FailurePolicy::Continue, hypervisor);
         }
     }
 
@@ -217,7 +248,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             let status = self.statuses.get(entry, call, position.item);
             if status != Status::Applied {
                 let operation = self.batch.operation(call, position.item)?;
-                return Some(Failure::new(operation, status, self.callers.get(entry, call, position.item)));
+                return Some(Failure::new(operation, status, self.callers.get(entry, position.item)));
             }
         }
         None
@@ -226,6 +257,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn forget(&mut self) {
         self.batch.clear();
         self.run_start = 0;
+        self.writes_unnamed = false;
         self.collecting = None;
     }
 
@@ -233,14 +265,24 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         if self.callbacks.is_empty() {
             return;
         }
-        let (batch, statuses, failed) = (&self.batch, &self.statuses, self.collecting.is_some());
+        let whole = if self.collecting.is_some() { self.first_failure() } else { None };
+        let (batch, statuses) = (&self.batch, &self.statuses);
         self.callbacks.complete(|position| {
-            let call = position.call as usize;
-            match batch.entry(call) {
-                Some(entry) if failed => statuses.get(entry, call, position.item),
-                _ => Status::Applied,
-            }
+            let Some(failure) = whole else { return Status::Applied };
+            let Some(Position { call, item }) = position else { return failure };
+            let entry = batch.entry(call.into());
+            entry.map_or(Status::Applied, |entry| statuses.get(entry, call.into(), item))
         });
+    }
+
+    /// What became of the first operation that is not effective.
+    fn first_failure(&self) -> Option<Status> {
+        let of_call = |call| {
+            let entry = self.batch.entry(call)?;
+            let mut statuses = (0..entry.len).map(|item| self.statuses.get(entry, call, item));
+            statuses.find(|status| *status != Status::Applied)
+        };
+        (0..self.batch.len()).find_map(of_call)
     }
 
     fn tally(&mut self, status: Status, operations: u64) {

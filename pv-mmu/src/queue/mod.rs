@@ -22,7 +22,7 @@ pub use self::callback::Callback;
 use self::{
     callback::{Callbacks, Position},
     index::SlotIndex,
-    merge::{combine, covers},
+    merge::{combine, compose, covers},
     status::Statuses,
 };
 use crate::{
@@ -128,8 +128,8 @@ pub trait QueueSteps {
     /// Registers a callback for the next flush; `false` when there is no room.
     fn register(&mut self, callback: Callback) -> bool;
 
-    /// What a read of `slot` must answer instead of `memory` (R11).
-    fn overlay(&self, slot: PteSlot) -> Option<Overlay>;
+    /// Where a read of `slot` finds its answer (R11).
+    fn reading(&self, slot: PteSlot) -> Reading;
 
     /// Whether a read-modify-write of `slot` in memory would overtake something (R10).
     fn conflicts(&self, slot: PteSlot) -> bool;
@@ -146,6 +146,18 @@ pub trait QueueSteps {
 pub trait Queue: QueueSteps {}
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Queue for VcpuQueue<UPDATES, CALLS, WORDS> {}
+
+/// Where a read finds its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// In memory.
+    Memory,
+    /// In the queue.
+    Pending(Overlay),
+    /// In memory, once the queue has been flushed: it holds an operation that may write entries it does
+    /// not name.
+    Flush,
+}
 
 /// A pending value of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,14 +194,16 @@ pub struct Range<F> {
 /// The queue of one vCPU: at most `UPDATES` page-table updates in at most `CALLS` calls, with
 /// `WORDS` 8-byte words for everything that is not an update (3 a flush, 2 more with a vCPU set).
 ///
-/// The default holds one whole page table. `UPDATES` is also the bound on operations issued with
-/// upcalls masked (R15). No two vCPUs' queues should share a cache line: pad what holds them.
+/// The default holds one whole page table. At most [`VcpuQueue::MASKED_BOUND`] operations are handed
+/// over with upcalls masked (R15). No two vCPUs' queues should share a cache line: pad what holds them.
 #[derive(Debug)]
 pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const WORDS: usize = 128> {
     batch: Batch<UPDATES, CALLS, WORDS>,
     index: SlotIndex<UPDATES>,
     /// Updates before this one are not merged into.
     run_start: usize,
+    /// Whether an operation is pending that may write entries it does not name.
+    writes_unnamed: bool,
     /// Calls that hold an update above L1.
     upper: [bool; CALLS],
     statuses: Statuses<UPDATES, CALLS, WORDS>,
@@ -197,7 +211,7 @@ pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const 
     collecting: Option<Position>,
     multicall_refused: Option<hypercall::Errno>,
     callbacks: Callbacks,
-    callers: Callers<UPDATES, CALLS>,
+    callers: Callers<UPDATES, WORDS>,
     stats: Stats,
     counting: bool,
 }
@@ -214,6 +228,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         "a queue has room for one update and for one operation of any other kind"
     );
 
+    /// Operations handed over at most in one step with upcalls masked (R15). After a refusal each that
+    /// had not been looked at, and each TLB flush, may be handed over once more in the same step.
+    pub const MASKED_BOUND: usize = UPDATES + WORDS / hypercall::MmuextWords::WORDS;
+
     /// An empty queue, counting.
     #[must_use]
     pub const fn new() -> Self {
@@ -222,6 +240,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             batch: Batch::new(),
             index: SlotIndex::new(),
             run_start: 0,
+            writes_unnamed: false,
             upper: [false; CALLS],
             statuses: Statuses::new(),
             collecting: None,
@@ -256,6 +275,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             _ => {
                 self.batch.push(&request.operation)?;
                 self.run_start = self.batch.updates().len();
+                self.writes_unnamed |= writes_unnamed(&request.operation);
             }
         }
         self.note_call(calls, request);
@@ -286,7 +306,11 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         }
         match request.operation {
             Operation::Update { .. } => self.callers.of_update(self.batch.updates().len() - 1, request.caller),
-            _ => self.callers.of_call(last, request.caller),
+            _ => {
+                if let Some(entry) = self.batch.entry(last) {
+                    self.callers.of_other(entry, entry.len.saturating_sub(1), request.caller);
+                }
+            }
         }
     }
 
@@ -350,6 +374,20 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         if absorbed { Ok(()) } else { self.append(request) }
     }
 
+    /// The value that the pending updates of an entry leave in it.
+    fn pending_value(&self, slot: PteSlot) -> Option<Overlay> {
+        let updates = self.batch.updates();
+        let mut position = self.index.newest(updates, slot)?;
+        let mut joined = *updates.get(position)?;
+        while joined.slot.command() == Some(UpdateCommand::PreserveAd)
+            && let Some(older) = self.index.next_older(updates, slot, position)
+        {
+            joined = compose(*updates.get(older)?, joined)?;
+            position = older;
+        }
+        Some(Overlay { value: joined.pte(), preserves: joined.slot.command() == Some(UpdateCommand::PreserveAd) })
+    }
+
     /// Whether the last call is an array that `request` would join, so that the run goes on.
     #[inline]
     fn run_is_open(&self, request: &Request) -> bool {
@@ -369,6 +407,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     const fn has_notices(&self) -> bool {
         self.collecting.is_some() || self.multicall_refused.is_some() || self.callbacks.any_due()
     }
+}
+
+/// Whether an operation may write page-table entries other than one it names by its slot.
+const fn writes_unnamed(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::UpdateVaMapping { .. }
+            | Operation::UpdateVaMappingOtherdomain { .. }
+            | Operation::Mmuext { op: MmuextOp::ClearPage { .. } | MmuextOp::CopyPage { .. }, .. }
+    )
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps for VcpuQueue<UPDATES, CALLS, WORDS> {
@@ -447,7 +495,12 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         }
         let position = self.last_position();
         self.issue(reason, policy, hypervisor);
-        let status = position.map_or(Status::Applied, |position| self.take_status(position));
+        let mut status = position.map_or(Status::Applied, |position| self.take_status(position));
+        // Another's refusal is no reason not to attempt this one (R6).
+        if status == Status::NotAttempted {
+            self.stats.not_attempted -= u64::from(self.counting);
+            status = self.direct(&request.operation, hypervisor);
+        }
         self.step(status)
     }
 
@@ -473,24 +526,26 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.callbacks.add(callback, None)
     }
 
-    fn overlay(&self, slot: PteSlot) -> Option<Overlay> {
+    fn reading(&self, slot: PteSlot) -> Reading {
         if self.collecting.is_some() {
-            return None;
+            return Reading::Memory;
         }
-        let updates = self.batch.updates();
-        let update = updates.get(self.index.newest(updates, slot)?)?;
-        Some(Overlay { value: update.pte(), preserves: update.slot.command() == Some(UpdateCommand::PreserveAd) })
+        if self.writes_unnamed {
+            return Reading::Flush;
+        }
+        self.pending_value(slot).map_or(Reading::Memory, Reading::Pending)
     }
 
     fn conflicts(&self, slot: PteSlot) -> bool {
         if self.collecting.is_some() || self.batch.is_empty() {
             return false;
         }
-        self.run_start > 0 || self.batch.len() > 1 || self.index.newest(self.batch.updates(), slot).is_some()
+        let is_one_run = self.run_start == 0 && self.batch.len() == 1 && !self.batch.updates().is_empty();
+        !is_one_run || self.index.newest(self.batch.updates(), slot).is_some()
     }
 
     fn stats(&self) -> Stats {
-        Stats { pending: self.pending(), ..self.stats }
+        Stats { pending: if self.counting { self.pending() } else { 0 }, ..self.stats }
     }
 
     fn count(&mut self, on: bool) {

@@ -4,5 +4,6 @@ mod kernel;
 mod model;
 mod properties;
 mod random;
+mod regressions;
 mod scenarios;
 mod world;

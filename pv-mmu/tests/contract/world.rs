@@ -12,7 +12,9 @@ use mock_xen::{
     referee::{Asker, Profile, Referee, Rule, Settings, TaskId, Wish},
 };
 use parking_lot::Mutex;
-use pv_mmu::{Context, Dynamic, Failure, Failures, LeaveError, Mmu, Operations, Outside, Region, Report, TaskState};
+use pv_mmu::{
+    Context, Dynamic, Failure, Failures, LeaveError, Mmu, Operations, Outside, Region, Report, TaskState, VcpuQueue,
+};
 
 use crate::kernel::{Kernel, Memory};
 
@@ -63,7 +65,7 @@ const PAGES: u64 = 600;
 
 impl World {
     pub(crate) fn new(profile: Profile) -> Self {
-        let settings = Settings::new(profile).masked_bound(512 + 32 * 3);
+        let settings = Settings::new(profile).masked_bound(VcpuQueue::<512, 32, 128>::MASKED_BOUND as u32);
         let log = Arc::new(Log { referee: Referee::with_settings(settings), calls: Mutex::default() });
         let mut builder = GuestBuilder::new(VCPUS);
         builder.witness(log.clone()).ram_range(Pfn::new(1), Mfn::new(0x1001), PAGES);

@@ -82,8 +82,8 @@ impl State {
                 queue.remember(&request.operation, now, outcome.is_ok());
             }
         }
-        let was_cut = taken.requests.iter().find(|request| matches!(request.standing, Standing::Cut(_)));
-        if let Some(request) = was_cut
+        let is_belated = |request: &&Request| matches!(request.standing, Standing::Cut(_) | Standing::Perhaps);
+        if let Some(request) = taken.requests.iter().find(is_belated)
             && outcome.is_ok()
         {
             queue.expect_flushes_again(request.moment);

@@ -68,8 +68,9 @@ pub(super) struct Chain {
     counts: Vec<usize>,
     /// Arrivals since the counts were last certain.
     arrivals: usize,
-    /// What has been cut since the last arrival.
-    cuts: Vec<Write>,
+    /// For each of the counts, ascending, those it would have led to if what has been cut since the last
+    /// arrival had arrived instead; empty if nothing has been cut.
+    cut_counts: Vec<(usize, Vec<usize>)>,
 }
 
 /// Writes whose fate has become certain.
@@ -81,7 +82,7 @@ pub(super) struct Settled {
 
 impl Chain {
     pub(super) fn new(run: u64) -> Self {
-        Self { run, writes: Vec::new(), counts: vec![0], arrivals: 0, cuts: Vec::new() }
+        Self { run, writes: Vec::new(), counts: vec![0], arrivals: 0, cut_counts: Vec::new() }
     }
 
     pub(super) fn push(&mut self, moment: Moment, write: Write) {
@@ -109,7 +110,7 @@ impl Chain {
         let next = self.next_counts(&self.counts, write);
         let last = *next.last()?;
         self.counts = next;
-        self.cuts.clear();
+        self.cut_counts.clear();
         self.arrivals += 1;
         Some(first..last)
     }
@@ -118,33 +119,33 @@ impl Chain {
     /// leave nothing for it to stand for are ruled out. Answers with the writes for which it and those
     /// cut just before it stand, the widest choice; `None` if it stands for none.
     pub(super) fn cut(&mut self, write: Write) -> Option<Range<usize>> {
-        self.cuts.push(write);
-        self.rule_out().or_else(|| {
-            self.cuts = vec![write];
-            self.rule_out()
-        })
+        let led_on = self.lead_on(&self.cut_counts, write);
+        let led_on = if led_on.is_empty() { self.lead_on(&self.uncut(), write) } else { led_on };
+        let end = led_on.iter().filter_map(|(_, ends)| ends.last().copied()).max()?;
+        self.counts = led_on.iter().map(|(from, _)| *from).collect();
+        self.cut_counts = led_on;
+        Some(*self.counts.last()?..end)
     }
 
     /// Which of the writes `write` stands for first if it is cut now; `None` if it stands for none.
     pub(super) fn first_cut_for(&self, write: Write) -> Option<Moment> {
-        let fits = |from: &usize| !self.next_counts(&[*from], write).is_empty();
-        let after_cuts = self.counts.iter().flat_map(|from| self.after_cuts(*from));
-        let first = after_cuts.filter(fits).min().or_else(|| self.counts.iter().copied().find(fits))?;
+        let first_in = |counts: &[(usize, Vec<usize>)]| {
+            let fits = |from: &&usize| !self.next_counts(&[**from], write).is_empty();
+            counts.iter().flat_map(|(_, ends)| ends).filter(fits).min().copied()
+        };
+        let first = first_in(&self.cut_counts).or_else(|| first_in(&self.uncut()))?;
         self.writes.get(first).map(|(moment, _)| *moment)
     }
 
-    /// The counts reached from one when everything cut since the last arrival is taken as arrived.
-    fn after_cuts(&self, from: usize) -> Vec<usize> {
-        self.cuts.iter().fold(vec![from], |counts, cut| self.next_counts(&counts, *cut))
+    /// The counts as they are when nothing has been cut.
+    fn uncut(&self) -> Vec<(usize, Vec<usize>)> {
+        self.counts.iter().map(|count| (*count, vec![*count])).collect()
     }
 
-    /// Keeps the counts from which the writes cut since the last arrival can go on.
-    fn rule_out(&mut self) -> Option<Range<usize>> {
-        let kept: Vec<(usize, usize)> =
-            self.counts.iter().filter_map(|from| Some((*from, *self.after_cuts(*from).last()?))).collect();
-        let end = kept.iter().map(|(_, end)| *end).max()?;
-        self.counts = kept.into_iter().map(|(from, _)| from).collect();
-        Some(*self.counts.last()?..end)
+    /// Lets `write` arrive at each of `counts`, and drops those from where it leads nowhere.
+    fn lead_on(&self, counts: &[(usize, Vec<usize>)], write: Write) -> Vec<(usize, Vec<usize>)> {
+        let led_on = counts.iter().map(|(from, ends)| (*from, self.next_counts(ends, write)));
+        led_on.filter(|(_, ends)| !ends.is_empty()).collect()
     }
 
     /// The counts that an arriving `write` leads to from any of `counts`; both ascend.
@@ -179,12 +180,18 @@ impl Chain {
         let count = self.counts.last().copied().unwrap_or(0);
         let writes = self.writes.drain(..count).map(|(moment, _)| moment).collect();
         self.counts = vec![0];
+        self.cut_counts.retain(|(from, _)| *from == count);
+        for (from, ends) in &mut self.cut_counts {
+            *from = 0;
+            ends.iter_mut().for_each(|end| *end -= count);
+        }
         Settled { writes, arrivals: core::mem::take(&mut self.arrivals) }
     }
 
     /// Forgets the write asked at `moment`; only while the counts are certain.
     pub(super) fn forget(&mut self, moment: Moment) {
         self.writes.retain(|(asked, _)| *asked != moment);
+        self.cut_counts.clear();
     }
 
     /// The writes that are certainly not effective.
@@ -253,8 +260,9 @@ mod tests {
         let mut chain = chain(&[normal(1), normal(1), preserving(2), preserving(2)]);
         assert_eq!(chain.arrive(normal(1)), Some(0..2));
         assert_eq!(chain.cut(normal(1)), Some(1..2));
-        assert_eq!(chain.cut(preserving(2)), Some(1..4));
-        assert_eq!(chain.cut(normal(1)), Some(1..2), "the tail was cut once more");
+        assert_eq!(chain.settle().writes.len(), 1);
+        assert_eq!(chain.cut(preserving(2)), Some(0..3));
+        assert_eq!(chain.cut(normal(1)), Some(0..1), "the tail was cut once more");
         assert_eq!(chain.cut(normal(3)), None);
         assert!(chain.is_certain());
     }

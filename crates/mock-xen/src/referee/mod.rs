@@ -29,12 +29,12 @@
 //! and a TLB flush be issued again after them; trying them again breaks the order only if something
 //! with which they do not commute has become effective in between.
 //!
-//! Memory is bounded by what is pending plus [`Settings::REMEMBERED`] arrivals on each vCPU and the
-//! first 1000 violations. A moment is the number of an event: moments order everything the referee was
+//! Memory is bounded by the tasks that have not ended, what is pending, [`Settings::REMEMBERED`] arrivals on
+//! each vCPU and the first 1000 violations. A moment is the number of an event: moments order everything the referee was
 //! told. It may be told by several threads.
 //!
 //! An `update_va_mapping` names no entry, so reads of the entry behind its address are not judged
-//! (R11); nor are writes of a task merged with those of another vCPU.
+//! (R11).
 
 mod arriving;
 mod asker;

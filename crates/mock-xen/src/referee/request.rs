@@ -34,8 +34,8 @@ pub(super) enum Standing {
     Overtaken,
     /// Arrived behind a refused one, so that nobody looked at it.
     Cut(Cut),
-    /// A TLB flush that arrived before a write in standing `Cut`. It counts if that write stays
-    /// without effect, and has to come again otherwise.
+    /// A TLB flush that arrived while a write asked before it was in standing `Cut` or `Perhaps`. It counts
+    /// if that write arrives no more, and has to come again otherwise.
     Early,
     /// An L1 update that an arrival may stand for.
     Perhaps,

@@ -24,13 +24,13 @@ impl State {
     /// A leave or an explicit flush begins: what is asked from now on is not part of it.
     pub(super) fn sync_begins(&mut self, asker: Asker) {
         let now = self.tick();
-        self.task(asker, now).sync_began = Some(now);
+        self.task(asker, now).sync_begins(asker.context, now);
     }
 
     pub(super) fn left(&mut self, asker: Asker, accepted: bool) {
         let now = self.tick();
         let task = self.task(asker, now);
-        let (began, was_lazy) = (task.sync_began.take().unwrap_or(now), task.is_lazy());
+        let (began, was_lazy) = (task.sync_ends(asker.context, now), task.is_lazy());
         let wrong = task.left(asker.context, accepted);
         let is_lazy = task.is_lazy();
         self.report_call(wrong, asker, now);
@@ -59,7 +59,7 @@ impl State {
 
     pub(super) fn flushed(&mut self, asker: Asker) {
         let now = self.tick();
-        let began = self.task(asker, now).sync_began.take().unwrap_or(now);
+        let began = self.task(asker, now).sync_ends(asker.context, now);
         self.end_region(asker.task, now, SyncPoint::Flush, |asked| asked < began);
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Task {
     /// Where it acted last.
     pub(super) vcpu: Option<VcpuId>,
     /// When the leave or flush under way began.
-    pub(super) sync_began: Option<Moment>,
+    sync_began: Option<Moment>,
 }
 
 /// A wrong answer of the library.
@@ -54,6 +54,19 @@ impl Task {
 
     pub(super) const fn is_lazy(&self) -> bool {
         self.depth > 0 && !self.is_paused()
+    }
+
+    pub(super) fn sync_begins(&mut self, context: Context, now: Moment) {
+        if context == Context::Task {
+            self.sync_began = Some(now);
+        }
+    }
+
+    /// When what ends `now` began. A handler's flush is over before the task it interrupted asks for
+    /// more, so nothing is lost by taking its end for its beginning.
+    pub(super) fn sync_ends(&mut self, context: Context, now: Moment) -> Moment {
+        let began = if context == Context::Task { self.sync_began.take() } else { None };
+        began.unwrap_or(now)
     }
 
     pub(super) fn enter(&mut self, profile: Profile, context: Context, accepted: bool) -> Wrong {

@@ -69,6 +69,9 @@ impl State {
     pub(super) fn callback_due(&mut self, asker: Asker) -> CallbackId {
         let now = self.tick();
         self.task(asker, now);
+        if self.callbacks.len() >= self.settings.remembered {
+            self.callbacks.retain(|_, callback| !callback.has_run);
+        }
         let id = CallbackId(now);
         self.callbacks.insert(id, Callback { asker, has_run: false });
         id

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use hypercall::{Level, MmuUpdate, MmuextOp, Operation, PteFlags, PteSlot, UpdateCommand, VcpuId};
-use mock_xen::referee::{Asker, Context, Profile, Referee, Settings, TaskId, Wish};
+use mock_xen::referee::{Asker, Context, Profile, Referee, Rule, Settings, TaskId, Wish};
 
 use crate::hypervisor::{Hypervisor, share_a_call, update};
 
@@ -27,12 +27,38 @@ pub(crate) enum Fault {
     LosesDirtyInMerge,
     IssuesAllMasked,
     LeavesLate,
-    LeavesEarlyWritesBehind,
+    LeavesOneBehind,
     PausesWithoutFlush,
     DefersWhilePaused,
     HidesFailures,
     InventsOperations,
     RetriesPastBarriers,
+}
+
+impl Fault {
+    /// All of them, each with the rule it breaks and a style of batcher in which it shows.
+    pub(crate) const ALL: [(Self, Rule, Style); 20] = [
+        (Self::SkipsFlushAtSwitch, Rule::R7, PLAIN),
+        (Self::FlushesOnWrongVcpu, Rule::R8, PLAIN),
+        (Self::FlushesTlbFirst, Rule::R12, PLAIN),
+        (Self::DropsTail, Rule::R14, PLAIN),
+        (Self::AppliesTwice, Rule::R13, PLAIN),
+        (Self::LeaksDepth, Rule::R7, PLAIN),
+        (Self::ImmediateOvertakes, Rule::R10, PLAIN),
+        (Self::ForgetsLastTlbFlush, Rule::R12, PLAIN),
+        (Self::DefersInInterrupt, Rule::R6, PLAIN),
+        (Self::AnswersFromMemory, Rule::R11, PLAIN),
+        (Self::MergesAcrossBarriers, Rule::R3, MERGING),
+        (Self::LosesDirtyInMerge, Rule::R3, MERGING),
+        (Self::IssuesAllMasked, Rule::R15, PLAIN),
+        (Self::LeavesLate, Rule::R2, PLAIN),
+        (Self::LeavesOneBehind, Rule::R2, PLAIN),
+        (Self::PausesWithoutFlush, Rule::R5, PLAIN),
+        (Self::DefersWhilePaused, Rule::R5, PLAIN),
+        (Self::HidesFailures, Rule::R14, PLAIN),
+        (Self::InventsOperations, Rule::R13, PLAIN),
+        (Self::RetriesPastBarriers, Rule::R3, MULTICALL),
+    ];
 }
 
 /// How an honest batcher may differ from another.
@@ -47,6 +73,8 @@ pub(crate) struct Style {
 }
 
 pub(crate) const PLAIN: Style = Style { merges: false, multicall: false, capacity: 64, stops: false };
+pub(crate) const MERGING: Style = Style { merges: true, ..PLAIN };
+pub(crate) const MULTICALL: Style = Style { multicall: true, ..PLAIN };
 
 #[derive(Clone, Copy, Debug)]
 struct Queued {
@@ -161,7 +189,7 @@ impl World {
         }
         match self.fault {
             Some(Fault::LeavesLate) => {}
-            Some(Fault::LeavesEarlyWritesBehind) => {
+            Some(Fault::LeavesOneBehind) => {
                 let left = self.queues[at].pop();
                 self.flush(at);
                 self.queues[at].extend(left);

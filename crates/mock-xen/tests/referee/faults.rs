@@ -4,10 +4,8 @@
 use hypercall::{Level, Mfn, MmuextOp, Operation, PteFlags, PteSlot, UpdateCommand, VirtAddr};
 use mock_xen::referee::{Finding, Profile, Rule, SyncPoint, Violation};
 
-use crate::batcher::{Fault, PLAIN, Style, World, flush_all, mmuext};
+use crate::batcher::{Fault, MERGING, MULTICALL, PLAIN, Style, World, flush_all, mmuext};
 use crate::hypervisor::{REFUSED, update};
-
-const MERGING: Style = Style { merges: true, ..PLAIN };
 
 pub(crate) fn slot(index: usize) -> PteSlot {
     PteSlot::of(Mfn::new(0x10), index)
@@ -260,7 +258,7 @@ fn a_leave_that_flushes_late_is_r2() {
 
 #[test]
 fn a_leave_that_leaves_one_behind_is_r2() {
-    let violations = judge(PLAIN, Fault::LeavesEarlyWritesBehind, |world| {
+    let violations = judge(PLAIN, Fault::LeavesOneBehind, |world| {
         world.enter(0);
         world.set(0, slot(1), 1);
         world.set(0, slot(2), 1);
@@ -289,8 +287,7 @@ fn a_pause_without_flush_and_laziness_in_a_pause_are_r5() {
 
 #[test]
 fn a_tail_attempted_after_what_it_does_not_commute_with_is_r3() {
-    let style = Style { multicall: true, ..PLAIN };
-    let violations = judge(style, Fault::RetriesPastBarriers, |world| {
+    let violations = judge(MULTICALL, Fault::RetriesPastBarriers, |world| {
         world.enter(0);
         world.set(0, slot(1), REFUSED);
         world.set(0, slot(2), 2);

@@ -26,7 +26,7 @@ impl<'g> Queue<'g> {
 
     fn flush(&mut self, vcpu: VcpuId) -> Vec<Failed> {
         if !self.batch.is_empty() {
-            let multicall = self.guest.hypervisor(vcpu).multicall(&mut self.batch.prepare(0));
+            let multicall = self.guest.hypervisor(vcpu).multicall(&mut self.batch.prepare());
             assert_eq!(multicall, Ok(()));
         }
         let failed = (0..self.batch.len()).flat_map(|call| self.failed_in(call)).collect();

@@ -12,7 +12,7 @@ pub(crate) const REFUSED: u64 = 1 << 9;
 /// A table's worth of memory behind hypercalls.
 #[derive(Default)]
 pub(crate) struct Hypervisor {
-    memory: HashMap<u64, u64>,
+    pub(crate) memory: HashMap<u64, u64>,
 }
 
 /// What became of one call: how many operations were done, and why the next was not.

@@ -3,13 +3,13 @@
 use hypercall::{
     DomId, Level, Mfn, MmuUpdate, MmuextOp, Operation, PteFlags, PteSlot, Subject, UpdateCommand, VirtAddr,
 };
-use mock_xen::referee::{Profile, Rule};
+use mock_xen::referee::Profile;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use proptest::{collection, proptest, sample};
 
-use crate::batcher::{Fault, PLAIN, Style, World, flush_all, mmuext};
+use crate::batcher::{Fault, Style, World, flush_all, mmuext};
 use crate::faults::slot;
 use crate::hypervisor::{REFUSED, update};
 
@@ -133,42 +133,43 @@ proptest! {
 /// Programs in which each fault has to show at least once.
 const PROGRAMS: usize = 100;
 
-fn is_found(fault: Fault, style: Style, rule: Rule) -> bool {
+/// The same programs in every run.
+fn same_programs() -> impl Iterator<Item = Vec<(usize, Step)>> {
     let mut runner = TestRunner::deterministic();
-    (0..PROGRAMS).any(|_| {
-        let program = programs().new_tree(&mut runner).map(|tree| tree.current()).unwrap_or_default();
-        let mut world = World::new(Profile::Strict, style, Some(fault));
-        run(&mut world, &program);
-        world.referee.violations().first().is_some_and(|first| first.rule == rule)
-    })
+    let mut next = move || Some(programs().new_tree(&mut runner).ok()?.current());
+    std::iter::from_fn(move || next()).take(PROGRAMS)
+}
+
+fn play(style: Style, fault: Option<Fault>, program: &[(usize, Step)]) -> World {
+    let mut world = World::new(Profile::Strict, style, fault);
+    run(&mut world, program);
+    world
 }
 
 #[test]
 fn every_fault_is_found_and_the_first_report_names_its_rule() {
-    let merging = Style { merges: true, ..PLAIN };
-    let multicall = Style { multicall: true, ..PLAIN };
-    for (fault, style, rule) in [
-        (Fault::SkipsFlushAtSwitch, PLAIN, Rule::R7),
-        (Fault::FlushesOnWrongVcpu, PLAIN, Rule::R8),
-        (Fault::FlushesTlbFirst, PLAIN, Rule::R12),
-        (Fault::DropsTail, PLAIN, Rule::R14),
-        (Fault::HidesFailures, PLAIN, Rule::R14),
-        (Fault::AppliesTwice, PLAIN, Rule::R13),
-        (Fault::InventsOperations, PLAIN, Rule::R13),
-        (Fault::LeaksDepth, PLAIN, Rule::R7),
-        (Fault::ImmediateOvertakes, PLAIN, Rule::R10),
-        (Fault::ForgetsLastTlbFlush, PLAIN, Rule::R12),
-        (Fault::DefersInInterrupt, PLAIN, Rule::R6),
-        (Fault::AnswersFromMemory, PLAIN, Rule::R11),
-        (Fault::MergesAcrossBarriers, merging, Rule::R3),
-        (Fault::LosesDirtyInMerge, merging, Rule::R3),
-        (Fault::IssuesAllMasked, PLAIN, Rule::R15),
-        (Fault::LeavesLate, PLAIN, Rule::R2),
-        (Fault::LeavesEarlyWritesBehind, PLAIN, Rule::R2),
-        (Fault::PausesWithoutFlush, PLAIN, Rule::R5),
-        (Fault::DefersWhilePaused, PLAIN, Rule::R5),
-        (Fault::RetriesPastBarriers, multicall, Rule::R3),
-    ] {
-        assert!(is_found(fault, style, rule), "{fault:?} was not found as {rule} in {PROGRAMS} programs");
+    let programs: Vec<_> = same_programs().collect();
+    for (fault, rule, style) in Fault::ALL {
+        let is_found = |program: &Vec<_>| {
+            let violations = play(style, Some(fault), program).referee.violations();
+            violations.first().is_some_and(|first| first.rule == rule)
+        };
+        assert!(programs.iter().any(is_found), "{fault:?} was not found as {rule} in {PROGRAMS} programs");
     }
+}
+
+#[test]
+fn no_fault_changes_memory_without_being_reported() {
+    let mut changed = 0;
+    for program in same_programs() {
+        for (fault, _, style) in Fault::ALL {
+            let (honest, faulty) = (play(style, None, &program), play(style, Some(fault), &program));
+            if honest.hypervisor.memory != faulty.hypervisor.memory {
+                changed += 1;
+                let verdict = faulty.referee.verdict();
+                assert!(!verdict.is_clean(), "{fault:?} went unreported in {program:?}: {verdict}");
+            }
+        }
+    }
+    assert!(changed > PROGRAMS, "only {changed} times did a fault change memory");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hypercall::{MmuextOp, Pte, VirtAddr};
+use hypercall::{MmuextOp, Pte, PteFlags, VirtAddr};
 use mock_xen::referee::Rule;
 use pv_mmu::{Callback, Status, TaskState};
 
@@ -153,12 +153,28 @@ fn s07_the_last_write_wins_and_the_others_are_counted_as_merged() {
     let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
     let task = Watch::new(&world, &kernel, 1);
     let slot = world.slot(0, 3);
+    let read_only = world.page(0).with_flags(PteFlags::PRESENT | PteFlags::USER);
     let mut region = task.enter(&mut state);
-    (0..3).for_each(|n| region.set(slot, world.page(n)));
+    [world.page(0), read_only, Pte::EMPTY].into_iter().for_each(|pte| region.set(slot, pte));
     region.leave().unwrap();
-    assert_eq!(world.take_calls(), [[update(slot, world.page(2))]]);
+    assert_eq!(world.take_calls(), [[update(slot, Pte::EMPTY)]]);
     let stats = task.mmu().stats();
     assert_eq!((stats.queued, stats.merged, stats.applied), (3, 2, 1));
+    world.assert_clean();
+}
+
+#[test]
+fn s07_a_write_that_could_be_refused_by_itself_stands_by_itself() {
+    let world = World::strict();
+    let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
+    let task = Watch::new(&world, &kernel, 1);
+    let slot = world.slot(0, 3);
+    let mut region = task.enter(&mut state);
+    (0..3).for_each(|n| region.set(slot, world.page(n)));
+    assert_eq!(region.read(slot), world.page(2));
+    region.leave().unwrap();
+    assert_eq!(world.take_calls(), [[0, 1, 2].map(|n| update(slot, world.page(n)))]);
+    assert_eq!(world.memory(slot), world.stored(2));
     world.assert_clean();
 }
 

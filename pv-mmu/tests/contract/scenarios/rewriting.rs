@@ -83,24 +83,24 @@ fn s44_normal_and_preserving_updates_are_joined_by_the_algebra() {
     let world = World::strict();
     let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
     let task = Watch::new(&world, &kernel, 1);
-    let pte = |n: usize, flags| Pte::new(world.pages[n], RW | flags);
+    let pte = |flags| Pte::new(world.pages[0], RW | flags);
     let none = PteFlags::NONE;
     let mut region = task.enter(&mut state);
     let slots = [0, 1, 2, 3].map(|n| world.slot(0, n));
-    region.set(slots[0], pte(0, accessed));
-    region.set(slots[0], pte(1, none));
-    region.set(slots[1], pte(0, accessed));
-    region.commit(slots[1], pte(1, none));
-    region.commit(slots[2], pte(0, accessed));
-    region.commit(slots[2], pte(1, dirty));
-    region.commit(slots[3], pte(0, accessed));
-    region.set(slots[3], pte(1, none));
+    region.set(slots[0], pte(accessed));
+    region.set(slots[0], pte(none));
+    region.set(slots[1], pte(accessed));
+    region.commit(slots[1], pte(none));
+    region.commit(slots[2], pte(accessed));
+    region.commit(slots[2], pte(dirty));
+    region.commit(slots[3], pte(accessed));
+    region.set(slots[3], pte(none));
     region.leave().unwrap();
     let expected = [
-        update(slots[0], pte(1, none)),
-        update(slots[1], pte(1, accessed)),
-        preserving(slots[2], pte(1, accessed | dirty)),
-        update(slots[3], pte(1, none)),
+        update(slots[0], pte(none)),
+        update(slots[1], pte(accessed)),
+        preserving(slots[2], pte(accessed | dirty)),
+        update(slots[3], pte(none)),
     ];
     assert_eq!(world.take_calls(), [expected]);
     world.assert_clean();

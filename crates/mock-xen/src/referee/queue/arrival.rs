@@ -24,7 +24,7 @@ use crate::referee::{
 pub(in crate::referee) enum Arrival {
     /// For these requests.
     For(Taken),
-    /// For TLB flushes that have to come again if a write they had to wait for is applied after all.
+    /// For TLB flushes that have to come again if a write they had to wait for is applied yet.
     Early,
     /// For none.
     Nothing,
@@ -43,8 +43,9 @@ pub(in crate::referee) struct Taken {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wait {
     Nothing,
-    /// A write that stood behind a refused operation.
-    Cut,
+    /// A write that stood behind a refused operation, or for which an arrival may have stood: it may
+    /// still arrive, or not.
+    Uncertain,
     Queued,
 }
 
@@ -55,7 +56,7 @@ impl Queue {
             Effect::Entry(key, write) => self
                 .take_writes(key, write, is_effective, now)
                 .or_else(|| self.take_equal(operation, is_effective, now)),
-            Effect::Flush(reach) => return self.take_flushes(operation, &reach, is_effective, now),
+            Effect::Flush(reach) => return self.take_flushes(operation, &reach, is_effective),
             _ => self.take_equal(operation, is_effective, now),
         };
         taken.map_or(Arrival::Nothing, Arrival::For)
@@ -188,10 +189,10 @@ impl Queue {
     /// Takes the flushes that may go now. If there is none but one that has to wait, the arrival
     /// has overtaken what it waits for; unless it is a repetition, which does no harm and counts for
     /// nothing.
-    fn take_flushes(&mut self, operation: &Operation, reach: &Reach, is_effective: bool, now: Moment) -> Arrival {
+    fn take_flushes(&mut self, operation: &Operation, reach: &Reach, is_effective: bool) -> Arrival {
         let covered = self.covered(reach);
         let waiting_for = |wait| covered.iter().filter(move |(_, is)| *is == wait).map(|(moment, _)| *moment);
-        let early: Vec<Moment> = waiting_for(Wait::Cut).collect();
+        let early: Vec<Moment> = waiting_for(Wait::Uncertain).collect();
         let mut taken: Vec<Moment> = waiting_for(Wait::Nothing).collect();
         if is_effective {
             early.iter().for_each(|moment| self.stand(*moment, Standing::Early));
@@ -205,8 +206,7 @@ impl Queue {
             taken.extend(waiting_for(Wait::Queued).take(1));
         }
         let requests: Vec<Request> = taken.iter().filter_map(|moment| self.requests.remove(moment)).collect();
-        let (Some(first), Some(last)) = (requests.first(), requests.last()) else { return Arrival::Nothing };
-        self.settle_where(now, |run, _| run < last.run);
+        let Some(first) = requests.first() else { return Arrival::Nothing };
         self.counters.superseded += requests.len() as u64 - 1;
         let overtook = self.overtaken(first.moment, first, is_effective);
         Arrival::For(Taken { requests, overtook })
@@ -222,8 +222,8 @@ impl Queue {
                 (Effect::Flush(asked), _) if reach.covers(asked) => covered.push((request.moment, wait)),
                 (effect, _) if effect.commutes(&arriving) => {}
                 (_, Standing::Queued) => wait = Wait::Queued,
-                (_, Standing::Cut(_)) => wait = wait.max(Wait::Cut),
-                (_, Standing::Overtaken | Standing::Perhaps | Standing::Early) => {}
+                (_, Standing::Cut(_) | Standing::Perhaps) => wait = wait.max(Wait::Uncertain),
+                (_, Standing::Overtaken | Standing::Early) => {}
             }
         }
         covered

@@ -161,7 +161,7 @@ impl Buffer {
     fn flush<H: Hypervisor>(&mut self, hypervisor: &mut H) {
         if self.batch.len() > 1 {
             // Linux warns of refusals and goes on; the recorder around the hypervisor counts them.
-            let _ = hypervisor.multicall(&mut self.batch.prepare(0));
+            let _ = hypervisor.multicall(&mut self.batch.prepare());
         } else if let Some(mut call) = self.batch.prepare_call(0, 0) {
             hypervisor.call(&mut call);
         }

@@ -1,0 +1,292 @@
+//! What reviews have found: each was wrong once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hypercall::{DomId, Mfn, MmuextOp, Operation, Pte, PteFlags, PteSlot, VaFlush, VcpuId, VcpuMask, VirtAddr};
+use pv_mmu::{Callback, Context, Operations, Profile, Report, Status, TaskState, VcpuQueue};
+
+use crate::{kernel::Kernel, model::Model, world::invlpg};
+
+type Small<const STOP: bool = false> = Kernel<Model, Model, 8, 8, 64, STOP>;
+
+fn kernel<const STOP: bool>() -> (Model, Small<STOP>) {
+    let model = Model::default();
+    (model.clone(), Kernel::new(model.clone(), [model.clone(), model]))
+}
+
+fn slot(n: usize) -> PteSlot {
+    PteSlot::of(Mfn::new(1), n)
+}
+
+fn pte(n: u64) -> Pte {
+    Pte::from_bits(n << 12 | 1)
+}
+
+fn poison(model: &Model, pte: Pte) {
+    model.0.borrow_mut().poison.insert(pte.bits());
+}
+
+fn held(model: &Model, n: usize) -> u64 {
+    model.0.borrow().entries.get(&slot(n).address()).copied().unwrap_or(0)
+}
+
+#[test]
+fn r2_an_unmap_is_not_lost_with_the_refused_map_behind_it() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    model.0.borrow_mut().entries.insert(slot(0).address(), pte(1).bits());
+    poison(&model, pte(9));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), Pte::EMPTY);
+    region.set_pte(slot(0), pte(9));
+    assert_eq!((region.leave().unwrap_err().count(), held(&model, 0)), (1, 0));
+}
+
+#[test]
+fn r10_a_trapped_write_does_not_overtake_a_lone_operation_of_another_kind() {
+    for operation in [
+        Operation::UpdateVaMapping { va: VirtAddr::unchecked(0), pte: pte(1), flush: VaFlush::None },
+        Operation::Mmuext { op: MmuextOp::Unpin { table: Mfn::new(1) }, domain: DomId::SELF },
+    ] {
+        let (model, kernel) = kernel::<false>();
+        let mut task = TaskState::new();
+        let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        region.operation(&operation);
+        let _ = region.get_and_clear(slot(0));
+        assert_eq!(model.0.borrow().applied, [operation]);
+        region.leave().unwrap();
+    }
+}
+
+#[test]
+fn r11_a_read_does_not_miss_an_operation_that_names_no_entry() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.mmuext(MmuextOp::ClearPage { frame: Mfn::new(1) });
+    let _ = region.read_pte(slot(0));
+    assert_eq!(model.0.borrow().applied.len(), 1);
+    region.leave().unwrap();
+}
+
+#[test]
+fn r5_a_guard_within_a_pause_is_not_lazy_and_leaves_the_pause_alone() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::with_profile(Profile::Nested);
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).pause().unwrap();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(1));
+    assert_eq!(held(&model, 0), pte(1).bits());
+    region.leave().unwrap();
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).resume().unwrap();
+}
+
+#[test]
+fn r5_outside_leaves_a_pause_and_a_dynamic_region_alone() {
+    let (_model, kernel) = kernel::<false>();
+    let mut task = TaskState::with_profile(Profile::Nested);
+    let mut dynamic = kernel.mmu().dynamic(&mut task, Context::Task(kernel.task()));
+    dynamic.enter().unwrap();
+    dynamic.pause().unwrap();
+    kernel.mmu().outside(&mut task, kernel.task()).set_pte(slot(0), pte(1)).unwrap().not_cached();
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).resume().unwrap();
+    assert!(kernel.reports.borrow().is_empty() && task.is_lazy());
+}
+
+#[test]
+fn r4_a_guard_in_a_dynamic_region_is_one_more_level() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).enter().unwrap();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(1));
+    assert_eq!(held(&model, 0), 0);
+    region.leave().unwrap();
+    assert_eq!((held(&model, 0), task.depth()), (pte(1).bits(), 1));
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).leave().unwrap();
+}
+
+#[test]
+fn r4_a_guard_at_the_255th_level_is_without_effect() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::with_profile(Profile::Nested);
+    let mut dynamic = kernel.mmu().dynamic(&mut task, Context::Task(kernel.task()));
+    (0..255).for_each(|_| dynamic.enter().unwrap());
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(1));
+    region.leave().unwrap();
+    assert_eq!((held(&model, 0), task.depth()), (pte(1).bits(), 255));
+}
+
+#[test]
+fn r2_a_leaked_guard_is_found_at_the_next_dynamic_enter() {
+    let (_model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    std::mem::forget(kernel.mmu().enter(&mut task, kernel.task()));
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).enter().unwrap();
+    assert_eq!(*kernel.reports.borrow(), [Report::LeakedRegion { depth: 1 }]);
+}
+
+#[test]
+fn r12_a_vcpu_that_comes_online_before_the_flush_is_handed_over_is_flushed() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let both: VcpuMask = [0, 1].map(VcpuId::new).into_iter().collect();
+    kernel.online.set(VcpuMask::EMPTY.with(VcpuId::new(0)));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), Pte::EMPTY);
+    region.mmuext(MmuextOp::TlbFlushMulti { vcpus: both });
+    kernel.online.set(both);
+    region.leave().unwrap();
+    assert_eq!(model.0.borrow().applied.last().and_then(|last| last.vcpus().copied()), Some(both));
+}
+
+#[test]
+fn r11_a_preserving_write_over_a_pending_one_is_read_as_it_will_be() {
+    let (_model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let dirty = Pte::from_bits(pte(1).bits() | PteFlags::DIRTY.bits());
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), dirty);
+    region.mmuext(MmuextOp::TlbFlushLocal);
+    region.commit_pte(slot(0), pte(2));
+    let pending = region.read_pte(slot(0));
+    region.flush();
+    assert_eq!(pending, region.read_pte(slot(0)));
+    region.leave().unwrap();
+}
+
+#[test]
+fn r6_under_the_stop_policy_a_handlers_write_is_attempted_all_the_same() {
+    let (model, kernel) = kernel::<true>();
+    let mut task = TaskState::new();
+    poison(&model, pte(9));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(9));
+    kernel.mmu().interrupt(kernel.interrupt()).set_pte(slot(5), pte(5)).unwrap();
+    assert_eq!(held(&model, 5), pte(5).bits());
+    region.leave().unwrap();
+    let stats = kernel.mmu().stats();
+    assert_eq!((stats.applied, stats.refused, stats.not_attempted), (1, 1, 0));
+}
+
+#[test]
+fn r13_a_flush_behind_a_refused_write_is_issued_twice_and_no_more() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    poison(&model, pte(9));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(9));
+    region.set_pte(slot(1), pte(1));
+    region.mmuext(MmuextOp::TlbFlushAll);
+    region.leave().unwrap_err();
+    assert_eq!(model.0.borrow().hypercalls, [2, 1, 1], "multicall, the rest of the array, the flush again");
+}
+
+#[test]
+fn r15_a_batch_with_many_refusals_is_settled_in_as_many_hypercalls() {
+    let model = Model::default();
+    let kernel = Kernel::<Model, Model, 64, 32, 128>::new(model.clone(), [model.clone()]);
+    let mut task = TaskState::new();
+    poison(&model, pte(9));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    for n in 0..16 {
+        region.set_pte(slot(2 * n), pte(9));
+        region.set_pte(slot(2 * n + 1), pte(1));
+        region.mmuext(invlpg(n as u64));
+    }
+    region.leave().unwrap_err();
+    let hypercalls = model.0.borrow().hypercalls.len();
+    assert!(hypercalls <= 1 + 16 + 16, "{hypercalls} hypercalls for 48 operations");
+}
+
+#[test]
+fn r15_no_step_hands_over_more_than_its_bound() {
+    let model = Model::default();
+    let kernel = Kernel::<Model, Model, 1, 32, 128>::new(model.clone(), [model.clone()]);
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    (0..100).for_each(|n| region.mmuext(invlpg(n)));
+    region.leave().unwrap();
+    let largest = model.0.borrow().hypercalls.iter().copied().max().unwrap();
+    assert!(largest > 1 && largest <= VcpuQueue::<1, 32, 128>::MASKED_BOUND);
+}
+
+static RAN: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn a_callback_of_a_flush_of_nobody_runs_once() {
+    fn ran(_: usize, _: Status) {
+        RAN.fetch_add(1, Ordering::Relaxed);
+    }
+    let (_model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let nobody = Operation::Mmuext { op: MmuextOp::TlbFlushMulti { vcpus: VcpuMask::EMPTY }, domain: DomId::SELF };
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.operation_then(&nobody, Callback::new(ran, 0));
+    region.leave().unwrap();
+    assert_eq!(RAN.load(Ordering::Relaxed), 1);
+}
+
+static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+#[test]
+fn r14_a_callback_for_the_whole_batch_is_told_of_a_failure_in_it() {
+    fn seen(_: usize, status: Status) {
+        SEEN.store(1 + usize::from(status != Status::Applied), Ordering::Relaxed);
+    }
+    let (model, kernel) = kernel::<false>();
+    poison(&model, pte(9));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(9));
+    region.after_flush(Callback::new(seen, 0));
+    region.leave().unwrap_err();
+    assert_eq!(SEEN.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn r17_the_equation_holds_while_counting_is_off() {
+    let (_model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(1));
+    kernel.mmu().count(false);
+    let stats = kernel.mmu().stats();
+    region.leave().unwrap();
+    let done = stats.applied + stats.refused + stats.not_attempted + stats.merged + stats.superseded;
+    assert_eq!(stats.queued, done + stats.pending);
+}
+
+#[cfg(feature = "caller-location")]
+mod caller_location {
+    use hypercall::{Errno, FaultAt, Level};
+
+    use super::*;
+
+    type Faulty = Kernel<FaultAt<Model>, Model, 8, 8, 64>;
+
+    fn faulty() -> Faulty {
+        let model = Model::default();
+        Kernel::new(model.clone(), [FaultAt::new(model, 0, Errno::INVAL)])
+    }
+
+    #[test]
+    fn r14_each_operation_of_an_array_has_its_own_line() {
+        let kernel = faulty();
+        let mut task = TaskState::new();
+        let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        let line = line!() + 1;
+        region.mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(1) });
+        region.mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(2) });
+        let failures = region.leave().unwrap_err();
+        assert_eq!(failures.iter().next().unwrap().caller().unwrap().line(), line);
+    }
+
+    #[test]
+    fn r14_the_line_is_the_callers_and_not_the_librarys() {
+        let kernel = faulty();
+        kernel.mmu().switch(kernel.switch()).base_pointers(Mfn::new(1), Mfn::new(0));
+        assert_eq!(kernel.failed()[0].caller().unwrap().file(), file!());
+    }
+}
