@@ -1,12 +1,13 @@
-//! Every entry point of the guest crates, reachable from exported functions, so that what is left
-//! in the archive is what a kernel would link.
+//! What a kernel calls of the guest crates, reachable from exported functions, so that what is left in
+//! the archive is what a kernel would link. Formatting of errors is left out: it goes through `core::fmt`,
+//! and a kernel that prints errors links that anyway.
 #![no_std]
 
 use core::cell::RefCell;
 
 use hypercall::{
-    Errno, Hypervisor, InterruptContext, Mfn, MmuUpdate, MmuextOp, Operation, Outcome, PreparedCall, PreparedCalls, Pte,
-    PteSlot, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr,
+    Batch, Errno, FaultAt, Hypervisor, InterruptContext, Mfn, MmuUpdate, MmuextOp, Operation, Outcome, PreparedCall,
+    PreparedCalls, Pte, PteSlot, Recorder, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr, issue_operation,
 };
 use pv_mmu::{Callback, Context, Mmu, Operations, Platform, Report, TaskState, VcpuQueue};
 
@@ -19,7 +20,10 @@ pub struct Foreign {
 impl Hypervisor for Foreign {
     fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome {
         let answer = (self.update)(updates.as_ptr(), updates.len(), subject.bits());
-        Outcome { done: updates.len() as u32, result: Errno::from_return(answer).map(drop) }
+        match Errno::from_return(answer) {
+            Ok(_) => Outcome::all(updates.len() as u32),
+            Err(errno) => Outcome::refused(0, errno),
+        }
     }
 
     fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
@@ -151,6 +155,30 @@ pub extern "C" fn guest_interrupt_and_switch(kernel: &Kernel, slot: PteSlot, pte
 #[unsafe(no_mangle)]
 pub extern "C" fn planted(values: &[u32; 4], index: usize) -> u32 {
     values[index]
+}
+
+/// A handler by the dynamic rules.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_dynamic_interrupt(kernel: &Kernel, task: &mut TaskState, slot: PteSlot, pte: Pte) -> u32 {
+    // SAFETY: 1. an interrupt handler by this function's contract with C.
+    let context = unsafe { InterruptContext::assume() };
+    let mut dynamic = Mmu::new(kernel).dynamic(task, Context::Interrupt(&context));
+    let refused = dynamic.enter().is_err() && dynamic.leave().is_err();
+    let old = dynamic.get_and_clear(slot).bits() ^ dynamic.read_pte(slot).bits();
+    dynamic.flush();
+    u32::from(refused) + u32::from(dynamic.set_pte(slot, pte).is_ok()) + old as u32
+}
+
+/// The two adapters, as a kernel's self-test would put them in between.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_adapters(hypervisor: &mut Foreign, run: &Operation, at: u64) -> u64 {
+    let mut told = 0;
+    let mut recorder = Recorder::new(FaultAt::new(hypervisor, at, Errno::INVAL), |_| told += 1);
+    let issued = issue_operation(&mut recorder, run).is_ok();
+    let mut batch = Batch::<4, 4, 40>::new();
+    let pushed = batch.push(run).is_ok() && batch.push(run).is_ok();
+    let multicall = recorder.multicall(&mut batch.prepare()).is_ok();
+    told + u64::from(issued) + u64::from(pushed) + u64::from(multicall)
 }
 
 #[panic_handler]
