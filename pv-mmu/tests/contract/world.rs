@@ -35,8 +35,13 @@ impl Witness for Log {
         }
     }
 
-    fn hypercall_begins(&self, _vcpu: VcpuId) {
+    fn hypercall_begins(&self, vcpu: VcpuId) {
+        self.referee.hypercall_begins(vcpu);
         self.calls.lock().push(Vec::new());
+    }
+
+    fn hypercall_ends(&self, vcpu: VcpuId) {
+        self.referee.hypercall_ends(vcpu);
     }
 }
 

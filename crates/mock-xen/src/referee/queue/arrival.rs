@@ -3,7 +3,10 @@
 //! An L1 update stands for one or several writes of its entry (see `chain.rs`). A TLB flush stands for
 //! every pending flush it covers whose earlier writes have all arrived: it is effective after the
 //! writes asked before that flush, and before those asked after it, or else one of them has been found
-//! to overtake it. Anything else stands for the oldest equal request.
+//! to overtake it. Anything else stands for an equal request.
+//!
+//! Where several requests can be meant, the oldest whose turn it is is meant; so of two equal ones, the
+//! one that the hypercall under way has cut off is not.
 
 use std::collections::VecDeque;
 
