@@ -21,6 +21,8 @@ step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "the guest crates as a kernel links them"
 ci/guest-archive.sh
+step "the kernel for the real Xen: formatting, lints, and nothing below the stack pointer"
+ci/xen-kernel.sh
 step "house rules"
 ci/house.py
 step "the main job"

@@ -1,0 +1,67 @@
+//! `pv-mmu`, unchanged, on the real Xen.
+
+use xen_lab::Clock;
+
+use crate::bench::{check, lab, machine, number, values};
+
+#[test]
+fn a_table_goes_out_in_one_hypercall_and_failures_are_named() {
+    let Some(lab) = lab("smoke") else { return };
+    let expected = [
+        // 512 updates and a TLB flush, as one multicall.
+        ("clean_hypercalls", "1"),
+        ("clean_operations", "513"),
+        ("clean_differing", "0"),
+        // -EBUSY put in the place of Xen's answer to the entry.
+        ("injected_failures", "1"),
+        ("injected_at", "300"),
+        ("injected_errno", "16"),
+        ("injected_differing", "0"),
+        // -EBUSY by Xen itself: a table is not mapped writable.
+        ("forbidden_failures", "1"),
+        ("forbidden_at", "77"),
+        ("forbidden_errno", "16"),
+        ("forbidden_differing", "0"),
+        ("reports", "0"),
+        // 512 updates outside a region, as one array.
+        ("range_hypercalls", "1"),
+        ("range_operations", "512"),
+        ("exchange_answers", "true"),
+        ("exchange_differing", "0"),
+    ];
+    let values = values(lab, &machine("smoke"), "pvmmu-smoke", "");
+    println!("{values:?}");
+    check(&values, &expected);
+}
+
+#[test]
+fn preempted_regions_are_handed_over_at_the_switch() {
+    let Some(lab) = lab("switch") else { return };
+    for clock in [Clock::Host, Clock::SingleStep] {
+        let mut machine = machine(&format!("switch-{clock:?}"));
+        machine.clock = clock;
+        let values = values(lab, &machine, "pvmmu-switch", "300");
+        println!("{values:?}");
+        check(&values, &[("left_behind", "0"), ("wrong", "0"), ("failed", "0"), ("accounted", "true")]);
+        assert!(number(&values, "switch_flushes") > 0 && number(&values, "rounds") > 0, "{values:?}");
+    }
+}
+
+#[test]
+fn a_switch_that_hands_nothing_over_is_found() {
+    let Some(lab) = lab("planted switch") else { return };
+    let values = values(lab, &machine("switch-planted"), "pvmmu-switch", "planted 300");
+    assert!(number(&values, "left_behind") > 0 && number(&values, "switch_flushes") == 0, "{values:?}");
+}
+
+#[test]
+fn another_vcpus_queue_is_handed_over_before_a_table_is_unpinned() {
+    let Some(lab) = lab("remote") else { return };
+    let expected =
+        [("queued_before", "true"), ("effective_after", "true"), ("flushed_by_request", "1"), ("failed", "false")];
+    for processors in [1, 2] {
+        let mut machine = machine(&format!("remote-{processors}"));
+        machine.processors = processors;
+        check(&values(lab, &machine, "pvmmu-remote", ""), &expected);
+    }
+}
