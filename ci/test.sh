@@ -17,6 +17,8 @@ step "tests"
 cargo test --workspace
 step "tests with caller locations"
 cargo test -p pv-mmu --features caller-location
+step "a gigabyte of trace in bounded memory"
+cargo test --release -p mmu-trace --test memory -- --nocapture
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "the guest crates as a kernel links them"

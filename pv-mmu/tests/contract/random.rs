@@ -124,8 +124,6 @@ impl Play<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn the_referee_finds_nothing(acts in prop::collection::vec(act(), 0..60), nested: bool) {
         let (judged, profile) =

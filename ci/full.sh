@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The same properties as ci/test.sh, with far more random programs. Takes about half an hour on two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PROPTEST_CASES="${PROPTEST_CASES:-20000}"
+cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu
