@@ -80,6 +80,14 @@ pub enum TextFault {
     /// No time stamp follows the context.
     #[error("no time stamp after the cpu column")]
     NoStamp,
+    /// Events are not in the order in which they happened.
+    #[error("time stamp `{stamp}` comes after `{before}`: lines are repeated or out of order")]
+    Backward {
+        /// The stamp.
+        stamp: u64,
+        /// The one of the event before it.
+        before: u64,
+    },
     /// Nothing follows the time stamp.
     #[error("no event after the time stamp")]
     NoEvent,

@@ -58,7 +58,7 @@ fn upper_levels() {
     let wanted = EventKind::SetL4 { slot, user_slot: 0, value: 0x66, raw: 0x1969_4067 };
     for (event, p) in [("set_p4d", "p4d"), ("set_pgd", "pgd")] {
         let line = format!(
-            "xen_mmu_{event}: {p}p ffff88800685f010 user_{p}p           (null) {p}val 66 (raw 0000000019694067)"
+            "xen_mmu_{event}: {p}p ffff88800685f010 user_{p}p           (null) {p}val 0000000000000066 (raw 0000000019694067)"
         );
         assert_eq!(kind(&line), wanted, "{line}");
     }
@@ -194,7 +194,11 @@ fn a_known_event_with_other_fields_is_refused_with_its_name() {
     for body in [
         "xen_mmu_set_pte: ptep ffff888005ac62c0 pteval 800000000680e063 (raw 80000000768",
         "xen_mmu_set_pte: ptep ffff888005ac62c0 pteval 800000000680e063 (raw 800000007680e063) more",
-        "xen_mmu_set_pte: ptep (____ptrval____) pteval 1 (raw 1)",
+        "xen_mmu_set_pte: ptep (____ptrval____) pteval 800000000680e063 (raw 800000007680e063)",
+        "xen_mmu_set_pte: ptep ffff888005ac62c0 pteval 800000000680e063 (raw 0000000)",
+        "xen_mmu_set_pte: ptep ffff888005ac62c0 pteval 80000000680e063 (raw 800000007680e063)",
+        "xen_mmu_set_pmd: pmdp ffff88800685f010 pmdval 0000000006522067 (raw 000000076522067)",
+        "xen_mmu_set_p4d: p4dp ffff88800685f010 user_p4dp (null) p4dval 66 (raw 0000000019694067)",
         "xen_mc_flush: flushing 4294967296 hypercalls, 0 arg bytes, 0 callbacks",
         "xen_mc_batch: start batch LAZY_GPU",
         "xen_mc_entry: op 1 args [1, 2, 3, 4, 5]",
@@ -221,6 +225,19 @@ fn the_line_of_a_fault_is_named_and_reading_ends_there() {
     assert!(matches!(error, ReadError::Text { line: 3, fault: TextFault::NoTask }));
     assert!(error.to_string().starts_with("line 3: "));
     assert!(reader.next().is_none());
+}
+
+#[test]
+fn lines_that_come_again_are_refused() {
+    let line = |stamp: u64| format!("              sh-7       [001] d..2.  {stamp}: sys_exit: NR 1 = 2\n");
+    let text = [line(5), line(6), line(6), line(5)].concat();
+    let read: Result<Vec<_>, _> = FtraceReader::new(text.as_bytes()).collect();
+    let error = read.expect_err("the last line is older than the one before it");
+    assert!(matches!(error, ReadError::Text { line: 4, fault: TextFault::Backward { stamp: 5, before: 6 } }));
+    let unknown = ["  sh-7 [001] d..2. 6: novelty: 1\n", "  sh-7 [001] d..2. 5: novelty: 1\n"].concat();
+    assert!(FtraceReader::new(unknown.as_bytes()).any(|event| event.is_err()), "whatever the event is");
+    let two = [line(6), "# tracer: nop\n".into(), line(5)].concat();
+    assert_eq!(summary(&two).events, 2, "another buffer has a clock of its own");
 }
 
 #[test]
@@ -265,7 +282,8 @@ fn lost_events_are_reported() {
 
 #[test]
 fn hashed_pointers_are_counted() {
-    let line = |slot: &str| format!("  sh-7 [001] d..2. 5: xen_mmu_set_pte: ptep {slot} pteval 0 (raw 0)\n");
+    let line =
+        |slot: &str| format!("  sh-7 [001] d..2. 5: xen_mmu_set_pte: ptep {slot} pteval {0:016x} (raw {0:016x})\n", 0);
     let text = [line("00000000db1a2ec0"), line("ffff888005ac62c0")].concat();
     assert_eq!(summary(&text).hashed_slots, 1);
 }

@@ -62,6 +62,15 @@ fn wound() -> impl Strategy<Value = Wound> {
     ]
 }
 
+/// The line with another stamp, so that lines can stand in any order.
+fn stamped(line: &[u8], stamp: usize) -> Vec<u8> {
+    let column = line.windows(2).position(|window| window == b"] ");
+    let Some(column) = column.filter(|_| !line.starts_with(b"#")) else { return line.to_vec() };
+    let colon = column + line[column..].iter().position(|&byte| byte == b':').expect("a stamp ends in a colon");
+    let digits = line[..colon].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    [&line[..colon - digits], stamp.to_string().as_bytes(), &line[colon..]].concat()
+}
+
 /// Reads and judges `bytes` to the end; the account must add up whatever happened.
 fn digest(bytes: &[u8]) -> Result<(), ReadError> {
     let mut reader = EventReader::new(bytes)?;
@@ -99,8 +108,8 @@ proptest! {
     #[test]
     fn wounded_lines(lines in vec((any::<Index>(), vec(wound(), 0..3)), 1..60)) {
         let mut text = Vec::new();
-        for (line, wounds) in &lines {
-            let mut line = line.get(&LINES).clone();
+        for (stamp, (line, wounds)) in lines.iter().enumerate() {
+            let mut line = stamped(line.get(&LINES).as_slice(), stamp);
             wounds.iter().for_each(|wound| wound.inflict(&mut line));
             text.extend_from_slice(&line);
         }
@@ -109,7 +118,8 @@ proptest! {
 
     #[test]
     fn whole_lines_in_any_order(lines in vec(any::<Index>(), 1..200)) {
-        let text = lines.iter().flat_map(|line| line.get(&LINES).clone()).collect::<Vec<u8>>();
+        let stamped = |(stamp, line): (usize, &Index)| stamped(line.get(&LINES).as_slice(), stamp);
+        let text = lines.iter().enumerate().flat_map(stamped).collect::<Vec<u8>>();
         let promised = text.windows(8).any(|window| window == b"entries-");
         let result = digest(&text);
         prop_assert!(result.is_ok() || promised, "{result:?}");

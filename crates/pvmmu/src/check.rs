@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use mmu_trace::check::{CheckReport, Evidence, FlushCounts, Histogram, check};
-use mmu_trace::{EventReader, Summary};
+use mmu_trace::{BUNDLED, EventReader, Summary};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,11 +14,13 @@ use crate::input;
 use crate::style::grouped;
 use crate::verdict::Verdict;
 
-/// Judges each trace, and renders what was found.
+/// Judges each trace, without any all the bundled ones, and renders what was found.
 ///
 /// # Errors
 /// The first trace that cannot be read; nothing has been rendered then.
 pub(crate) fn run(traces: &[PathBuf], format: Format) -> Result<(String, Verdict)> {
+    let all = BUNDLED.map(|bundled| PathBuf::from(bundled.name));
+    let traces = if traces.is_empty() { all.as_slice() } else { traces };
     let judged = traces
         .iter()
         .map(|path| judge(path).with_context(|| format!("{}", path.display())))
@@ -41,6 +43,7 @@ struct Judged {
 fn judge(path: &Path) -> Result<Judged> {
     let mut reader = EventReader::new(input::file(path)?)?;
     let report = check(&mut reader)?;
+    input::not_blank(reader.summary())?;
     Ok(Judged { name: path.display().to_string(), summary: reader.summary().clone(), report })
 }
 
@@ -60,6 +63,9 @@ impl Judged {
         line("operations per flush", sizes(&report.operations_per_flush));
         for missing in not_judged(&report.evidence) {
             line("not judged", missing.into());
+        }
+        for warning in warnings(summary) {
+            line("warning", warning);
         }
         line("violations", grouped(report.violations_total));
         for violation in &report.violations {
@@ -82,6 +88,8 @@ impl Judged {
             "lines": summary.lines,
             "unknown_lines": summary.unknown_lines,
             "lost": summary.lost,
+            "overwritten": summary.overwritten,
+            "hashed_slots": summary.hashed_slots,
             "events": report.events,
             "regions": report.regions,
             "empty_regions": report.empty_regions,
@@ -97,6 +105,7 @@ impl Judged {
             },
             "empty_flushes": report.empty_flushes,
             "largest_flush": { "entries": report.entries_per_flush.largest(), "operations": report.operations_per_flush.largest() },
+            "warnings": warnings(summary),
             "not_judged": not_judged(&report.evidence),
             "violations": violations,
             "violations_total": report.violations_total,
@@ -141,6 +150,19 @@ fn sizes(histogram: &Histogram) -> String {
     let sizes = histogram.buckets().iter().enumerate().filter(|(_, count)| **count > 0);
     let listed: Vec<String> = sizes.map(|(size, count)| format!("{size}: {}", grouped(*count))).collect();
     format!("{} (largest {})", listed.join(", "), histogram.largest())
+}
+
+/// What makes the judgement weaker than it looks.
+fn warnings(summary: &Summary) -> Vec<String> {
+    let &Summary { lost, overwritten, hashed_slots, unknown_lines, .. } = summary;
+    let possible = [
+        (lost, "events were lost: what was open there is not judged, and no replay can follow the trace"),
+        (overwritten, "events were overwritten before the trace begins: what they began is not judged"),
+        (hashed_slots, "entry addresses are hashed: record with `no_hash_pointers`, no replay can follow the trace"),
+        (unknown_lines, "lines are of events that are not known"),
+    ];
+    let found = possible.iter().filter(|(count, _)| *count > 0);
+    found.map(|(count, what)| format!("{} {what}", grouped(*count))).collect()
 }
 
 /// What the trace has no events for.

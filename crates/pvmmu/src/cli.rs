@@ -3,25 +3,43 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use mmu_trace::BUNDLED;
 use serde::Serialize;
 
 /// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it.
 ///
 /// Without a command: the comparison table for the first bundled trace.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 clean, 1 violations found, 2 bad use or unreadable input.")]
+#[command(version, after_help = notes())]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
+/// What every help ends with: the names of the bundled traces, and what the exit status says.
+fn notes() -> String {
+    let width = BUNDLED.iter().map(|bundled| bundled.name.len()).max().unwrap_or(0);
+    let traces = BUNDLED.iter().map(|bundled| format!("  {:<width$}  {}\n", bundled.name, bundled.workload));
+    format!(
+        "Bundled traces, which go by their names where no file is called so:\n{}\n\
+         Exit status:\n  \
+         0  clean\n  \
+         1  something was found: a rule broken, an operation refused, memory that is not what real Xen held, or page\n     \
+         tables that do not end as they do without batching\n  \
+         2  bad use, or a trace that cannot be read or followed",
+        traces.collect::<String>()
+    )
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lead a batcher through a recorded trace, on a mock hypervisor that may refuse and a referee that watches
+    #[command(after_help = notes())]
     Replay(ReplayArgs),
     /// Judge the recorded behaviour itself: regions, switches, batches
+    #[command(after_help = notes())]
     Check(CheckArgs),
 }
 
@@ -44,8 +62,8 @@ pub(crate) struct ReplayArgs {
 /// What to check.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Traces: ftrace text or native, plain or gzip; or names of bundled ones
-    #[arg(required = true, value_name = "TRACE")]
+    /// Traces: ftrace text or native, plain or gzip; or names of bundled ones [default: all bundled traces]
+    #[arg(value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]

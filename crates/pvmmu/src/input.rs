@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use mmu_trace::{BUNDLED, Bundled};
+use mmu_trace::{BUNDLED, Bundled, Summary};
 
 /// Files shorter than this, in bytes, are read before a bar could be seen.
 const LONG: u64 = 16 << 20;
@@ -27,6 +27,24 @@ pub(crate) fn file(path: &Path) -> io::Result<Box<dyn Read>> {
             None => Err(error),
         },
     }
+}
+
+/// Nothing in a trace means anything here.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no event that is known, in {lines} lines ({unknown} of unknown events): record the xen events of Linux's ftrace"
+)]
+pub(crate) struct NoEvents {
+    lines: u64,
+    unknown: u64,
+}
+
+/// That there was anything to read in what has been read.
+///
+/// # Errors
+/// [`NoEvents`] where there was not: such a trace shows nothing, least of all that nothing is wrong.
+pub(crate) fn not_blank(summary: &Summary) -> Result<(), NoEvents> {
+    if summary.events > 0 { Ok(()) } else { Err(NoEvents { lines: summary.lines, unknown: summary.unknown_lines }) }
 }
 
 /// A bar over `length` units that shows only from `long` units on, and only on a terminal.

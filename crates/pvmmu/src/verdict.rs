@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub(crate) enum Verdict {
     /// Nothing.
     Clean,
-    /// A rule was broken, an operation refused, or an end state differs.
+    /// A rule was broken, an operation refused, memory is not what real Xen held, or an end state differs.
     Found,
 }
 

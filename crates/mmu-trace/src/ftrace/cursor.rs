@@ -18,6 +18,9 @@ pub(super) enum BodyFault {
     Level(u64),
 }
 
+/// Digits of a page-table entry.
+const WORD_DIGITS: usize = 16;
+
 /// How much of a wrong body is shown.
 const SHOWN: usize = 40;
 
@@ -64,6 +67,16 @@ impl<'a> Cursor<'a> {
         let (value, rest) = leading_hex(digits).ok_or_else(|| self.fault("a hexadecimal number"))?;
         self.rest = rest;
         Ok(value)
+    }
+
+    /// Takes `label` and the word of a page table after it, which Linux prints in full width: a shorter one is damaged.
+    pub(super) fn word_after(&mut self, label: &'static str) -> Result<u64, BodyFault> {
+        self.word(label)?;
+        self.skip_blanks();
+        let before = *self;
+        let value = self.hex()?;
+        let digits = before.rest.len() - self.rest.len();
+        if digits == WORD_DIGITS { Ok(value) } else { Err(before.fault("a hexadecimal number of 16 digits")) }
     }
 
     /// Takes `label` and the hexadecimal number after it.

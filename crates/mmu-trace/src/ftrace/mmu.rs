@@ -8,8 +8,8 @@ type Parsed = Result<EventKind, BodyFault>;
 /// `<pointer label> P <value label> V (raw R)`.
 fn written(body: &mut Cursor<'_>, pointer: &'static str, value: &'static str) -> Result<[u64; 3], BodyFault> {
     let slot = body.hex_after(pointer)?;
-    let value = body.hex_after(value)?;
-    let raw = body.hex_after("(raw")?;
+    let value = body.word_after(value)?;
+    let raw = body.word_after("(raw")?;
     body.word(")")?;
     Ok([slot, value, raw])
 }

@@ -120,9 +120,13 @@ impl Scan {
         Ok(None)
     }
 
-    /// `# entries-in-buffer/entries-written: 40708/40708   #P:2`.
+    /// `# entries-in-buffer/entries-written: 40708/40708   #P:2`. Behind `# tracer: nop` another buffer begins, whose
+    /// clock may have been set back.
     fn header(&mut self, header: &[u8]) -> Result<(), TextFault> {
         let mut header = Cursor::new(header);
+        if header.take("tracer:") {
+            self.stamp = 0;
+        }
         if !header.take("entries-in-buffer/entries-written:") {
             return Ok(());
         }
@@ -149,6 +153,9 @@ impl Scan {
 
     fn event_line(&mut self, number: u64, text: &[u8]) -> Result<Option<Event>, TextFault> {
         let Columns { task, vcpu, flags, stamp, name, body } = columns::split(text)?;
+        if stamp < self.stamp {
+            return Err(TextFault::Backward { stamp, before: self.stamp });
+        }
         self.stamp = stamp;
         match self.meaning(name, Cursor::new(body)).map_err(|fault| named(name, fault))? {
             Meaning::Event(kind) => {

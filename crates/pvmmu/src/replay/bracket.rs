@@ -78,13 +78,13 @@ impl Bracket {
     /// # Errors
     /// [`ReplayError`] where that cannot be told.
     pub(crate) fn work(&self) -> Result<Option<Work>, ReplayError> {
-        let Some(first) = self.queued.first() else { return Ok(None) };
+        let Some(first) = self.queued.first() else { return self.empty() };
         if matches!(self.announced, Some(Announced::Direct)) && first.call == abi::HYPERCALL_MMU_UPDATE {
             return Ok(None);
         }
         let (source, operations) = match self.announced {
-            Some(Announced::Write { op, source, .. }) => (source, vec![op]),
-            Some(Announced::Tlb(flush)) => (Source::Tlb, vec![GuestOp::Tlb(flush)]),
+            Some(Announced::Write { op, source, .. }) => (source, self.only(abi::HYPERCALL_MMU_UPDATE, op)?),
+            Some(Announced::Tlb(flush)) => (Source::Tlb, self.only(abi::HYPERCALL_MMUEXT_OP, GuestOp::Tlb(flush))?),
             Some(Announced::Joins { level }) => (Source::Table, self.pins(|_| level)?),
             Some(Announced::Parts) => (Source::Table, self.unpins(None)?),
             Some(Announced::Pin { l4 }) => (Source::PinWalk, self.pin_walk(l4)?),
@@ -94,10 +94,32 @@ impl Bracket {
         Ok(Some(Work { source, operations }))
     }
 
+    /// A plain store and a direct write need no bracket, so the one that follows them may be a context switch's that
+    /// found nothing to do.
+    fn empty(&self) -> Result<Option<Work>, ReplayError> {
+        match self.announced {
+            Some(Announced::Upper { .. } | Announced::Direct) | None if self.bases.is_empty() => Ok(None),
+            _ => Err(ReplayError::EmptyBatch { line: self.line }),
+        }
+    }
+
+    /// The operation of a bracket in which there is exactly one, by hypercall `call`.
+    fn only(&self, call: u32, op: GuestOp) -> Result<Vec<GuestOp>, ReplayError> {
+        match self.queued.as_slice() {
+            [queued] if queued.call == call => Ok(vec![op]),
+            _ => Err(self.unknown()),
+        }
+    }
+
     /// A bracket nobody announced: base pointers, a stack switch, or a flush of this vCPU's TLB.
     fn loose(&self) -> Result<(Source, Vec<GuestOp>), ReplayError> {
         if !self.bases.is_empty() {
-            return Ok((Source::BasePointer, self.bases()));
+            let loads = self.queued.iter().all(|queued| queued.call == abi::HYPERCALL_MMUEXT_OP);
+            return if loads && self.queued.len() == self.bases.len() {
+                Ok((Source::BasePointer, self.bases()?))
+            } else {
+                Err(self.unknown())
+            };
         }
         match *self.queued.as_slice() {
             [Queued { call: abi::HYPERCALL_MMUEXT_OP, .. }] => Ok((Source::Tlb, vec![GuestOp::Tlb(TlbFlush::Local)])),
@@ -108,9 +130,13 @@ impl Bracket {
         }
     }
 
-    fn bases(&self) -> Vec<GuestOp> {
-        let table = |address| (address != 0).then(|| Pfn::new(address >> hypercall::PAGE_SHIFT));
-        self.bases.iter().map(|&(user, address)| GuestOp::Base { user, table: table(address) }).collect()
+    fn bases(&self) -> Result<Vec<GuestOp>, ReplayError> {
+        let base = |&(user, address): &(bool, u64)| {
+            let address = aligned(self.line, address, hypercall::PAGE_SIZE)?;
+            let table = (address != 0).then(|| Pfn::new(address >> hypercall::PAGE_SHIFT));
+            Ok(GuestOp::Base { user, table })
+        };
+        self.bases.iter().map(base).collect()
     }
 
     /// The tables up to the kernel's L4 that are pinned by themselves are L1; the user's L4 comes last.
@@ -170,13 +196,23 @@ impl Bracket {
         if queued.call != abi::HYPERCALL_UPDATE_VA_MAPPING || flags > abi::UVMF_TLB_FLUSH {
             return Err(self.unknown());
         }
+        let address = aligned(self.line, address, hypercall::PAGE_SIZE)?;
         let frame = frame_at(address).ok_or(ReplayError::NotDirectMapped { line: self.line, address })?;
         Ok((frame, GuestOp::Remap { frame, raw, flush: flags == abi::UVMF_TLB_FLUSH }))
     }
 
-    fn unknown(&self) -> ReplayError {
+    /// It does something that no caller does.
+    pub(crate) fn unknown(&self) -> ReplayError {
         let calls: Vec<String> = self.queued.iter().map(|queued| queued.call.to_string()).collect();
         let what = format!("{} queues hypercalls {} after {:?}", self.task, calls.join(", "), self.announced);
         ReplayError::UnknownBatch { line: self.line, what }
     }
+}
+
+/// `address`, which has to be a multiple of `align`.
+///
+/// # Errors
+/// [`ReplayError::Misaligned`].
+pub(crate) fn aligned(line: u64, address: u64, align: u64) -> Result<u64, ReplayError> {
+    if address.is_multiple_of(align) { Ok(address) } else { Err(ReplayError::Misaligned { line, address, align }) }
 }

@@ -1,5 +1,7 @@
 //! Why a trace cannot be replayed. Nothing has been printed when one of these comes up.
 
+use super::limits::Excess;
+
 /// A trace cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplayError {
@@ -17,6 +19,30 @@ pub(crate) enum ReplayError {
         /// The event that needs a batch around it.
         event: &'static str,
     },
+    /// Events contradict each other: some between them are not in the trace.
+    #[error("line {line}: {what}: lines are missing from the trace, copy or record it again in full")]
+    Torn {
+        /// Where it shows.
+        line: u64,
+        /// What cannot be.
+        what: String,
+    },
+    /// Not every write that was recorded could be made a request.
+    #[error("{asked} L1 writes are recorded, {found} of them could be followed: lines are missing from the trace")]
+    Unaccounted {
+        /// Writes recorded.
+        asked: u64,
+        /// Writes among the requests.
+        found: u64,
+    },
+    /// A batch was announced, and nothing was queued in it.
+    #[error(
+        "line {line}: nothing is queued in this batch, which was to do what the event before it says: lines are missing"
+    )]
+    EmptyBatch {
+        /// Where it begins.
+        line: u64,
+    },
     /// A request whose own batch never came.
     #[error("line {line}: the write asked for here was never queued: record the multicall events too")]
     NeverQueued {
@@ -32,6 +58,16 @@ pub(crate) enum ReplayError {
         line: u64,
         /// The address.
         address: u64,
+    },
+    /// An address at which no entry or table can be.
+    #[error("line {line}: address {address:#x} is not a multiple of {align}: the line is damaged")]
+    Misaligned {
+        /// Where.
+        line: u64,
+        /// The address.
+        address: u64,
+        /// What it must be a multiple of.
+        align: u64,
     },
     /// A batch of which it is not known what it does.
     #[error("line {line}: cannot tell what this batch asks for: {what}")]
@@ -52,6 +88,14 @@ pub(crate) enum ReplayError {
         mfn: u64,
         /// Where it had another partner.
         earlier: u64,
+    },
+    /// The trace is of a guest that cannot be rebuilt.
+    #[error("line {line}: {excess}")]
+    Excess {
+        /// Where it shows.
+        line: u64,
+        /// What is too much.
+        excess: Excess,
     },
     /// The mock refused to build the guest.
     #[error("the guest cannot be rebuilt: {0}")]

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use hypercall::{Level, Pfn, VcpuId, VirtAddr, abi};
 use mmu_trace::{Event, EventKind, ExtendResult};
 
-use super::bracket::{Announced, Bracket, Queued};
+use super::bracket::{Announced, Bracket, Queued, aligned};
 use super::error::ReplayError;
 use super::request::{
-    EntryWrite, GuestOp, Request, Slot, Source, TaskKey, TlbFlush, Wish, Word, Work, frame_at, slot_at,
+    EntryWrite, GuestOp, Request, Slot, Source, Span, TaskKey, TlbFlush, Wish, Word, Work, frame_at, slot_at,
 };
 
 /// The requests of a whole trace.
@@ -31,7 +31,9 @@ pub(crate) fn requests(events: &[Event]) -> Result<Vec<Request>, ReplayError> {
 #[derive(Debug, Default)]
 struct Task {
     depth: u32,
-    span: u32,
+    /// Page faults and system calls so far, and the one it is in.
+    spans: u32,
+    span: Option<Span>,
     announced: Option<Announced>,
     /// Where it was seen last.
     vcpu: u32,
@@ -68,9 +70,12 @@ impl Extract {
                 let next = self.picked.remove(&event.vcpu).unwrap_or_else(|| TaskKey::of(event));
                 self.push(event, Wish::SwitchIn { next });
             }
-            EventKind::SyscallEnter { .. } | EventKind::SyscallExit { .. } | EventKind::PageFault { .. } => {
-                self.task(event).span += 1;
+            EventKind::SyscallEnter { .. } | EventKind::PageFault { .. } => {
+                let task = self.task(event);
+                task.span = Some(Span::after(task.spans));
+                task.spans += 1;
             }
+            EventKind::SyscallExit { .. } => self.task(event).span = None,
             EventKind::BatchBegin { .. } => self.begin(event),
             EventKind::Entry { op, args } => self.queue(event, Queued { call: *op, args: *args })?,
             EventKind::Extend { op, result: ExtendResult::Ok, .. } => {
@@ -158,10 +163,12 @@ impl Extract {
         Ok(())
     }
 
-    /// A pte is queued inside a region and a hypercall of its own elsewhere, interrupts included.
+    /// A pte is queued inside a region and a hypercall of its own elsewhere: in interrupts too, and between the two
+    /// hooks of a context switch, where Linux is lazy about the processor only.
     fn set_pte(&mut self, event: &Event, op: GuestOp) -> Result<(), ReplayError> {
         let source = Source::PteWrite;
-        if self.task(event).depth > 0 && !event.flags.in_interrupt() {
+        let switching = self.switching.contains_key(&event.vcpu);
+        if self.task(event).depth > 0 && !switching && !event.flags.in_interrupt() {
             return self.announce(event, Announced::Write { op, source, line: event.line });
         }
         self.announce(event, Announced::Direct)?;
@@ -215,8 +222,7 @@ impl Extract {
         if let Some(Announced::Upper { request }) = bracket.announced
             && bracket.queued.first().is_some_and(|first| first.call == abi::HYPERCALL_MMU_UPDATE)
         {
-            self.pinned_after_all(request, event);
-            return Ok(());
+            return self.pinned_after_all(request, &bracket, event);
         }
         if let Some(work) = bracket.work()? {
             self.push(event, Wish::Work(work));
@@ -225,13 +231,18 @@ impl Extract {
     }
 
     /// What looked like a plain store had a bracket: it is an update.
-    fn pinned_after_all(&mut self, request: usize, event: &Event) {
+    fn pinned_after_all(&mut self, request: usize, bracket: &Bracket, event: &Event) -> Result<(), ReplayError> {
         let request = &mut self.requests[request];
         request.vcpu = VcpuId::new(event.vcpu);
         if let Wish::Store(write) = request.wish {
+            let updates = 1 + usize::from(write.user_slot.is_some());
+            if bracket.queued.len() != updates || bracket.queued.iter().any(|q| q.call != abi::HYPERCALL_MMU_UPDATE) {
+                return Err(bracket.unknown());
+            }
             request.wish =
                 Wish::Work(Work { source: Source::UpperWrite(write.level), operations: vec![GuestOp::Write(write)] });
         }
+        Ok(())
     }
 
     fn task(&mut self, event: &Event) -> &mut Task {
@@ -241,7 +252,8 @@ impl Extract {
     fn push(&mut self, event: &Event, wish: Wish) {
         let task = self.task(event);
         task.vcpu = event.vcpu;
-        let (span, interrupt) = (task.span, event.flags.in_interrupt());
+        let interrupt = event.flags.in_interrupt();
+        let span = task.span.filter(|_| !interrupt);
         let (vcpu, task) = (VcpuId::new(event.vcpu), TaskKey::of(event));
         self.requests.push(Request { line: event.line, vcpu, task, interrupt, span, wish });
     }
@@ -250,7 +262,7 @@ impl Extract {
     fn close(&mut self) {
         let line = self.requests.last().map_or(0, |request| request.line);
         let switches = std::mem::take(&mut self.switching).into_iter();
-        let switches = switches.map(|(vcpu, task)| (task, vcpu, 0, Wish::SwitchIn { next: task }));
+        let switches = switches.map(|(vcpu, task)| (task, vcpu, None, Wish::SwitchIn { next: task }));
         let regions = self
             .tasks
             .iter()
@@ -274,11 +286,13 @@ fn l1_write(line: u64, slot: u64, pseudo: u64, raw: u64) -> Result<EntryWrite, R
 }
 
 fn slot_of(line: u64, address: u64) -> Result<Slot, ReplayError> {
-    slot_at(address).ok_or(ReplayError::NotDirectMapped { line, address })
+    let slot = slot_at(address).ok_or(ReplayError::NotDirectMapped { line, address })?;
+    aligned(line, address, 8).map(|_| slot)
 }
 
 fn table_at(line: u64, address: u64) -> Result<Pfn, ReplayError> {
-    frame_at(address).ok_or(ReplayError::NotDirectMapped { line, address })
+    let table = frame_at(address).ok_or(ReplayError::NotDirectMapped { line, address })?;
+    aligned(line, address, hypercall::PAGE_SIZE).map(|_| table)
 }
 
 /// Linux invalidates one address where the range is one page, and everything otherwise.

@@ -5,11 +5,13 @@
 //! trace began shows from what is done first with it: an update of a pinned table, a pin given up or a base pointer
 //! loaded mean that it was a table already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use hypercall::{Level, Mfn, Pfn, Pte, PteFlags};
+use hypercall::{Level, Mfn, Pfn, Pte, PteFlags, VcpuId};
 
 use super::error::ReplayError;
+use super::limits::{Budget, Excess, VCPUS};
 use super::request::{EntryWrite, GuestOp, Request, Wish, Word};
 
 /// What a frame was when the trace began, if not plain memory.
@@ -36,14 +38,16 @@ impl Frames {
     /// Learns from all requests of a trace.
     ///
     /// # Errors
-    /// [`ReplayError::FrameMoved`] where two requests contradict each other.
+    /// [`ReplayError::FrameMoved`] where two requests contradict each other, [`ReplayError::Excess`] where the guest
+    /// cannot be rebuilt.
     pub(crate) fn learn(requests: &[Request]) -> Result<Self, ReplayError> {
         let mut scan = Scan::default();
         for request in requests {
             scan.line = request.line;
-            scan.vcpus = scan.vcpus.max(request.vcpu.number() + 1);
+            scan.vcpu(request.vcpu)?;
             scan.wish(&request.wish)?;
         }
+        scan.affordable()?;
         Ok(scan.finish())
     }
 
@@ -95,11 +99,24 @@ struct Scan {
     vcpus: u32,
     /// Every frame named, with what it was before.
     first: BTreeMap<Pfn, Option<Older>>,
+    /// The same frames in the order of the trace, with the line.
+    order: Vec<(u64, Pfn)>,
+    /// Frames in which entries are written.
+    tables: HashSet<Pfn>,
     machine: HashMap<Pfn, (Mfn, u64)>,
     pseudo: HashMap<Mfn, (Pfn, u64)>,
 }
 
 impl Scan {
+    fn vcpu(&mut self, vcpu: VcpuId) -> Result<(), ReplayError> {
+        let number = vcpu.number();
+        if number >= VCPUS {
+            return Err(ReplayError::Excess { line: self.line, excess: Excess::Vcpu(number) });
+        }
+        self.vcpus = self.vcpus.max(number + 1);
+        Ok(())
+    }
+
     fn wish(&mut self, wish: &Wish) -> Result<(), ReplayError> {
         match wish {
             Wish::Work(work) => work.operations.iter().try_for_each(|operation| self.operation(operation)),
@@ -139,9 +156,9 @@ impl Scan {
     }
 
     fn write(&mut self, write: &EntryWrite, table: Option<Older>) -> Result<(), ReplayError> {
-        self.named(write.slot.table, table);
-        if let Some(slot) = write.user_slot {
+        for slot in [Some(write.slot), write.user_slot].into_iter().flatten() {
             self.named(slot.table, table);
+            self.tables.insert(slot.table);
         }
         let (Word::Machine { pseudo, .. } | Word::Pseudo(pseudo)) = write.word;
         let pseudo = Pte::from_bits(pseudo);
@@ -156,7 +173,10 @@ impl Scan {
     }
 
     fn named(&mut self, frame: Pfn, first: Option<Older>) {
-        self.first.entry(frame).or_insert(first);
+        if let Entry::Vacant(entry) = self.first.entry(frame) {
+            entry.insert(first);
+            self.order.push((self.line, frame));
+        }
     }
 
     fn pair(&mut self, pfn: Pfn, mfn: Mfn) -> Result<(), ReplayError> {
@@ -170,13 +190,27 @@ impl Scan {
         Err(ReplayError::FrameMoved { line, pfn: pfn.number(), mfn: mfn.number(), earlier })
     }
 
+    /// A device's frame takes no memory.
+    fn affordable(&self) -> Result<(), ReplayError> {
+        let mut budget = Budget::default();
+        for &(line, pfn) in &self.order {
+            let mfn = self.machine.get(&pfn).map(|(mfn, _)| *mfn);
+            if mfn.is_none_or(|mfn| mfn.number() != pfn.number()) {
+                let taken = budget.frame(pfn, mfn, self.tables.contains(&pfn));
+                taken.map_err(|excess| ReplayError::Excess { line, excess })?;
+            }
+        }
+        Ok(())
+    }
+
     fn finish(self) -> Frames {
-        let mut free = self.machine.values().map(|(mfn, _)| mfn.number() + 1).fold(INVENTED, u64::max);
+        let memory = self.machine.iter().filter(|(pfn, (mfn, _))| pfn.number() != mfn.number());
+        let mut free = memory.map(|(_, (mfn, _))| mfn.number() + 1).fold(INVENTED, u64::max);
         let mut machine = BTreeMap::new();
         for frame in self.first.keys() {
-            let mfn = self.machine.get(frame).map_or_else(|| Mfn::new(free), |(mfn, _)| *mfn);
-            free = free.max(mfn.number() + 1);
-            machine.insert(*frame, mfn);
+            let invented = (!self.machine.contains_key(frame)).then(|| Mfn::new(free));
+            free += u64::from(invented.is_some());
+            machine.insert(*frame, invented.unwrap_or_else(|| self.machine[frame].0));
         }
         let older = self.first.iter().filter_map(|(frame, level)| Some((*frame, (*level)?))).collect();
         Frames { machine, older, vcpus: self.vcpus }
@@ -187,7 +221,7 @@ impl Scan {
 mod tests {
     use super::*;
     use crate::replay::extract::requests;
-    use crate::replay::testing::{RW, Script, at, mfn};
+    use crate::replay::testing::{RW, Script, at, entry, mfn};
     use mmu_trace::{EventKind, Level as Recorded};
 
     fn learn(script: &Script) -> Result<Frames, ReplayError> {
@@ -236,6 +270,29 @@ mod tests {
             learn(&script).unwrap().older().iter().map(|(frame, older)| (frame.number(), *older)).collect();
         let table = Older::Table;
         assert_eq!(older, [(1, table(Level::L1)), (3, Older::ReadOnly), (7, table(Level::L4)), (8, table(Level::L4))]);
+    }
+
+    #[test]
+    fn a_guest_that_cannot_be_rebuilt_is_an_error_with_its_line() {
+        let error = |script: &mut Script| learn(script.set_pte(5, 0, 8, RW)).err().unwrap().to_string();
+        let mut script = Script::new();
+        assert!(error(script.set_pte(5, 1, 9, RW).alloc(1 << 50, Recorded::L1, false)).starts_with("line 2: pfn 0x4"));
+        let mut script = Script::new();
+        assert!(error(script.set_pte(5, 1, 1 << 30, RW)).starts_with("line 1: pfn 0x40000000 is said to be mfn"));
+        let mut script = Script::new();
+        assert!(error(script.on(128, 7)).starts_with("line 1: vcpu 128"));
+        let mut script = Script::new();
+        (1..9000).for_each(|frame| _ = script.alloc(frame << 18, Recorded::L1, false));
+        let error = error(&mut script);
+        assert!(error.starts_with("line ") && error.contains("page tables"), "{error}");
+    }
+
+    #[test]
+    fn a_device_far_up_does_not_move_what_is_invented() {
+        let mut script = Script::new();
+        let far = entry(1 << 36, RW);
+        script.push(EventKind::SetPte { slot: at(5, 1), value: far, raw: far });
+        assert_eq!(learn(&script).unwrap().machine(Pfn::new(5)), Mfn::new(INVENTED));
     }
 
     #[test]

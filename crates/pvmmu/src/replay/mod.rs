@@ -3,6 +3,7 @@
 //! Data flows one way: events, requests, frames, steps; then, for each policy, a guest of its own on the mock, a referee
 //! beside it, and an outcome. Nothing is rendered before everything has been computed.
 
+mod books;
 mod bracket;
 mod cause;
 mod error;
@@ -11,6 +12,7 @@ mod frames;
 mod infer;
 mod lazy;
 mod ledger;
+mod limits;
 mod policy;
 mod ported;
 mod program;
@@ -66,7 +68,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(String, Verdict)> {
         Format::Text if policy.is_none() && mode.is_none() => COMPARED.as_slice(),
         _ => &[wanted],
     };
-    let outcomes = replay.outcomes(columns)?;
+    let outcomes = replay.outcomes(columns).with_context(|| replay.subject.name.clone())?;
     let clean = outcomes.iter().all(Outcome::is_clean);
     let text = match (format, outcomes.as_slice()) {
         (Format::Json, [outcome, ..]) => report::json(&replay.subject, outcome)?,
@@ -90,14 +92,17 @@ struct Replay {
 impl Replay {
     fn prepare(name: &str, input: impl Read) -> Result<Self> {
         let (events, summary) = read(input)?;
+        input::not_blank(&summary)?;
         Ok(Self::of(name, &events, &summary)?)
     }
 
     fn of(name: &str, events: &[Event], summary: &Summary) -> Result<Self, ReplayError> {
+        books::add_up(events)?;
         let requests = extract::requests(events)?;
         let frames = Frames::learn(&requests)?;
         let Program { steps, inferred, prot_starts } = infer::program(&requests, &frames);
         let (mut trace, recorded) = recorded::count(events, &requests);
+        books::accounts_for(trace.pte_writes, &requests)?;
         (trace.lines, trace.events, trace.unknown_lines) = (summary.lines, summary.entries(), summary.unknown_lines);
         let sync_points = sync_points::sync_points(&requests);
         let subject = Subject { name: name.into(), trace, recorded, sync_points, inferred, prot_starts };
@@ -135,7 +140,7 @@ impl Replay {
     }
 
     fn outcome(&self, policy: PolicyName, mode: Mode, led: Led, unbatched: &Tables) -> Outcome {
-        let Led { ledger, updates_merged, violations, oracle, tables } = led;
+        let Led { ledger, updates_merged, violations, violations_total, oracle, tables } = led;
         Outcome {
             policy,
             mode,
@@ -144,6 +149,7 @@ impl Replay {
             updates_merged,
             largest_batch: ledger.largest_batch,
             violations,
+            violations_total,
             refused: ledger.refused,
             oracle,
             final_state_matches_unbatched: tables == *unbatched,

@@ -8,6 +8,7 @@
 //! * a copy-on-write's TLB flush and the write that follows it go as one piece;
 //! * the stack switch after a context switch that loads a base pointer is asked for within the switch.
 //!
+//! What belongs to no page fault or system call, as the work of kernel threads and handlers, is joined with nothing.
 //! Pieces are joined where the last of them stood, so nothing becomes effective before it did.
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use hypercall::{Operation, VcpuId};
 use serde::Serialize;
 
 use super::program::{Act, Step};
-use super::request::{Source, TaskKey};
+use super::request::{Source, Span, TaskKey};
 
 /// Hypercalls each change can save.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -62,7 +63,7 @@ impl Join {
         else {
             return None;
         };
-        if last.span != next.span || last.interrupt != next.interrupt {
+        if !Span::is_one(last.span, next.span) {
             return None;
         }
         match (self, source) {
@@ -147,7 +148,10 @@ fn flush_before_leave(steps: Vec<Step>) -> (Vec<Step>, u64) {
             Act::Enter => *region = Region::default(),
             Act::Leave => region.left = Some(index),
             Act::Work { source: Source::Tlb, .. } if region.queued => {
-                let same = |leave: &usize| (steps[*leave].span, steps[*leave].vcpu) == (step.span, step.vcpu);
+                let same = |leave: &usize| {
+                    let leave = &steps[*leave];
+                    Span::is_one(leave.span, step.span) && leave.vcpu == step.vcpu
+                };
                 if let Some(leave) = region.left.take().filter(same) {
                     before.insert(leave, index);
                 }
@@ -214,6 +218,7 @@ mod tests {
     use crate::replay::frames::Frames;
     use crate::replay::infer::program;
     use crate::replay::testing::{RO, RW, Script};
+    use mmu_trace::EventKind;
 
     /// The ported steps' shape, and the gains.
     fn port(script: &Script) -> (Vec<String>, Gains) {
@@ -240,13 +245,13 @@ mod tests {
     #[test]
     fn a_flush_after_an_empty_region_or_another_fault_or_on_another_vcpu_stays() {
         let mut empty = Script::new();
-        empty.enter().leave().flush_one();
+        empty.fault().enter().leave().flush_one();
         let mut later = Script::new();
-        later.enter().queued_pte(5, 1, 9, RW).leave().fault().flush_one();
+        later.fault().enter().queued_pte(5, 1, 9, RW).leave().fault().flush_one();
         let mut moved = Script::new();
-        moved.enter().queued_pte(5, 1, 9, RW).leave().on(1, 7).flush_one();
+        moved.fault().enter().queued_pte(5, 1, 9, RW).leave().on(1, 7).flush_one();
         let mut second = Script::new();
-        second.enter().queued_pte(5, 1, 9, RW).leave().set_pte(6, 1, 9, RW).flush_one();
+        second.fault().enter().queued_pte(5, 1, 9, RW).leave().set_pte(6, 1, 9, RW).flush_one();
         for script in [empty, later, moved, second] {
             assert_eq!(port(&script).1, Gains::default());
         }
@@ -270,8 +275,23 @@ mod tests {
         let mut downwards = Script::new();
         downwards.fault().set_pte(5, 2, 9, RO).set_pte(5, 1, 0xa, RO);
         let mut tasks = Script::new();
-        tasks.set_pte(5, 1, 9, RO).on(0, 8).set_pte(5, 2, 0xa, RO);
+        tasks.fault().set_pte(5, 1, 9, RO).on(0, 8).fault().set_pte(5, 2, 0xa, RO);
         for script in [faults, tables, downwards, tasks] {
+            assert_eq!(port(&script).1, Gains::default());
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_no_fault_or_system_call_is_joined_with_nothing() {
+        let mut kernel_thread = Script::new();
+        kernel_thread.set_pte(5, 1, 9, RO).set_pte(5, 2, 0xa, RO).flush_one().set_pte(5, 9, 0xb, RW);
+        kernel_thread.enter().queued_pte(5, 3, 9, RW).leave().flush_one();
+        let mut interrupt = Script::new();
+        interrupt.fault().interrupt(true).set_pte(5, 1, 9, RO).set_pte(5, 2, 0xa, RO);
+        let mut returned = Script::new();
+        returned.push(EventKind::SyscallEnter { nr: 10 }).push(EventKind::SyscallExit { nr: 10, ret: 0 });
+        returned.set_pte(5, 1, 9, RO).set_pte(5, 2, 0xa, RO);
+        for script in [kernel_thread, interrupt, returned] {
             assert_eq!(port(&script).1, Gains::default());
         }
     }
@@ -279,7 +299,7 @@ mod tests {
     #[test]
     fn what_another_task_does_meanwhile_does_not_part_a_range() {
         let mut script = Script::new();
-        script.set_pte(5, 1, 9, RO).on(1, 8).set_pte(6, 7, 9, RO).on(0, 7).set_pte(5, 2, 0xa, RO);
+        script.fault().set_pte(5, 1, 9, RO).on(1, 8).fault().set_pte(6, 7, 9, RO).on(0, 7).set_pte(5, 2, 0xa, RO);
         assert_eq!(port(&script).0, ["PteWrite 1", "Range 2"]);
     }
 
@@ -295,7 +315,7 @@ mod tests {
     #[test]
     fn writes_in_a_region_are_left_alone() {
         let mut script = Script::new();
-        script.enter().queued_pte(5, 1, 9, RO).queued_pte(5, 2, 0xa, RO).leave();
+        script.fault().enter().queued_pte(5, 1, 9, RO).queued_pte(5, 2, 0xa, RO).leave();
         assert_eq!(
             port(&script),
             (["Enter", "PteWrite 1", "PteWrite 1", "Leave"].map(String::from).into(), Gains::default())

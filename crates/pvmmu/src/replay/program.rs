@@ -7,7 +7,7 @@
 use hypercall::{Mfn, Operation, VcpuId};
 use serde::Serialize;
 
-use super::request::{Source, TaskKey};
+use super::request::{Source, Span, TaskKey};
 
 /// One step, and where the trace has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub(crate) struct Step {
     pub(crate) task: TaskKey,
     /// Whether a handler that interrupted the task does it.
     pub(crate) interrupt: bool,
-    /// The page fault or system call of the task it belongs to.
-    pub(crate) span: u32,
+    /// The page fault or system call of the task it belongs to, if any.
+    pub(crate) span: Option<Span>,
     /// What is done.
     pub(crate) act: Act,
 }

@@ -40,12 +40,14 @@ pub(crate) struct Outcome {
     pub(crate) by_cause: BTreeMap<Cause, u64>,
     /// Updates the hypervisor was handed.
     pub(crate) updates_issued: u64,
-    /// Updates that were joined with another.
+    /// Updates whose effect a later one carried, by the referee's count.
     pub(crate) updates_merged: u64,
     /// Most operations in one hypercall.
     pub(crate) largest_batch: u64,
     /// Broken rules.
     pub(crate) violations: Vec<Violated>,
+    /// How many there were; the referee keeps the first 1000.
+    pub(crate) violations_total: u64,
     /// Refused operations.
     pub(crate) refused: Vec<Refused>,
     /// Memory against the trace.
@@ -60,6 +62,11 @@ impl Outcome {
     /// All hypercalls.
     pub(crate) fn hypercalls(&self) -> u64 {
         self.by_cause.values().sum()
+    }
+
+    /// Violations that were counted and not kept.
+    pub(crate) fn unlisted(&self) -> u64 {
+        self.violations_total - self.violations.len() as u64
     }
 
     /// Whether nothing was found.
@@ -90,6 +97,9 @@ struct Report<'a> {
     largest_batch: u64,
     inferred: Inferred,
     violations: &'a [Violated],
+    /// Only where `violations` are not all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    violations_total: Option<u64>,
     refused: &'a [Refused],
     oracle: Oracle,
     final_state_matches_unbatched: bool,
@@ -116,6 +126,7 @@ pub(crate) fn json(subject: &Subject, outcome: &Outcome) -> serde_json::Result<S
         largest_batch: outcome.largest_batch,
         inferred: subject.inferred,
         violations: &outcome.violations,
+        violations_total: (outcome.unlisted() > 0).then_some(outcome.violations_total),
         refused: &outcome.refused,
         oracle: outcome.oracle,
         final_state_matches_unbatched: outcome.final_state_matches_unbatched,

@@ -40,6 +40,23 @@ impl std::fmt::Display for TaskKey {
     }
 }
 
+/// A page fault or system call of a task: its number among them. Work of kernel threads, of handlers, and of a task
+/// whose entry into the kernel is older than the trace belongs to none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(u32);
+
+impl Span {
+    /// The one that follows `number` others of its task.
+    pub(crate) const fn after(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Whether both are known to be parts of one page fault or system call.
+    pub(crate) fn is_one(first: Option<Self>, second: Option<Self>) -> bool {
+        first.is_some() && first == second
+    }
+}
+
 /// One thing the kernel asked for, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -51,8 +68,8 @@ pub(crate) struct Request {
     pub(crate) task: TaskKey,
     /// Whether a handler that interrupted the task asked.
     pub(crate) interrupt: bool,
-    /// Counts the page faults and system calls of the task: equal within one of them.
-    pub(crate) span: u32,
+    /// The page fault or system call of the task it belongs to, if it is known to belong to one.
+    pub(crate) span: Option<Span>,
     /// What was asked.
     pub(crate) wish: Wish,
 }

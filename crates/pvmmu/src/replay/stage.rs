@@ -47,10 +47,12 @@ pub(crate) struct Oracle {
 pub(crate) struct Led {
     /// The hypercalls.
     pub(crate) ledger: Ledger,
-    /// Updates that were joined with another.
+    /// Updates whose effect a later one carried, by the referee's count.
     pub(crate) updates_merged: u64,
     /// Rules that were broken.
     pub(crate) violations: Vec<Violated>,
+    /// How many there were.
+    pub(crate) violations_total: u64,
     /// Memory against the trace.
     pub(crate) oracle: Oracle,
     /// The tables at the end.
@@ -100,7 +102,10 @@ impl Stage {
         }
         let Lead { violations, oracle, .. } = lead;
         let (ledger, tables) = (self.ledger.borrow().clone(), self.world.tables());
-        Led { ledger, updates_merged: policy.updates_merged(), violations, oracle, tables }
+        let verdict = self.referee.verdict();
+        let unlisted = verdict.found - verdict.violations.len() as u64;
+        let (updates_merged, violations_total) = (verdict.counters.merged, violations.len() as u64 + unlisted);
+        Led { ledger, updates_merged, violations, violations_total, oracle, tables }
     }
 }
 

@@ -212,7 +212,7 @@ impl Bench {
 
 /// A step of task 7 on vCPU 0.
 pub(crate) fn step(act: Act) -> Step {
-    Step { line: 1, vcpu: VcpuId::new(0), task: TaskKey::new(7, 0), interrupt: false, span: 0, act }
+    Step { line: 1, vcpu: VcpuId::new(0), task: TaskKey::new(7, 0), interrupt: false, span: None, act }
 }
 
 /// A step that asks for these operations.

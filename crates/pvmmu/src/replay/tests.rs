@@ -1,13 +1,16 @@
 //! The bundled traces through every policy and mode, and a planted fault for each checker.
 
+use std::collections::HashMap;
 use std::io::Read;
+use std::mem::{Discriminant, discriminant};
 
 use hypercall::{MmuUpdate, Operation, Pte, PteFlags};
-use mmu_trace::{Bundled, EventKind, native};
+use mmu_trace::{Bundled, EventKind, ExtendResult, native};
 
 use super::policy::{Answer, Policy};
 use super::program::{Act, GuestEvent};
 use super::request::Source;
+use super::testing::{RO, RW, Script};
 use super::*;
 
 const FORK: usize = 0;
@@ -149,6 +152,55 @@ fn a_trace_in_the_native_format_replays_the_same() {
     assert_eq!(json(&text), json(&again));
 }
 
+/// Events that say what the kernel did and that others contradict once they are gone. Not among them: a hypercall or
+/// plain store of its own, which one line shows and nothing else; only the count in the trace's header tells of it.
+fn has_witnesses(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Entry { .. }
+            | EventKind::Extend { result: ExtendResult::Ok, .. }
+            | EventKind::BatchBegin { .. }
+            | EventKind::BatchIssue { .. }
+            | EventKind::Flush { calls: 1.., .. }
+            | EventKind::SwitchOut
+            | EventKind::SwitchIn
+            | EventKind::RegionEnter
+            | EventKind::RegionLeave
+            | EventKind::ProtCommit { .. }
+            | EventKind::WriteCr3 { .. }
+            | EventKind::Pin { .. }
+            | EventKind::Unpin { .. }
+    )
+}
+
+#[test]
+fn what_is_missing_from_a_trace_is_missed() {
+    let (events, summary) = read(BUNDLED[LARGE].gzip).unwrap();
+    let mut tried: HashMap<Discriminant<EventKind>, u32> = HashMap::new();
+    for (at, event) in events.iter().enumerate().skip(events.len() / 3).filter(|(_, event)| has_witnesses(&event.kind))
+    {
+        let tried = tried.entry(discriminant(&event.kind)).or_default();
+        *tried += 1;
+        if *tried <= 4 {
+            let rest = [&events[..at], &events[at + 1..]].concat();
+            assert!(Replay::of("torn", &rest, &summary).is_err(), "nobody misses {event:?}");
+        }
+    }
+    assert_eq!(tried.len(), 13);
+}
+
+#[test]
+fn merged_updates_are_those_the_referee_saw_merged() {
+    let mut script = Script::new();
+    script.enter().queued_pte(5, 1, 9, RW).queued_pte(5, 1, 9, RO).queued_pte(5, 2, 0xa, RW).leave();
+    let replay = Replay::of("merge", &script.events, &Summary::of_events(script.events.len() as u64)).unwrap();
+    let ours = outcome(&replay, PolicyName::PvMmu, Mode::AsRecorded);
+    assert_eq!((ours.updates_issued, ours.updates_merged), (2, 1));
+    let linux = outcome(&replay, PolicyName::Linux, Mode::AsRecorded);
+    assert_eq!((linux.updates_issued, linux.updates_merged), (3, 0));
+    assert!(ours.is_clean() && linux.is_clean());
+}
+
 /// A policy in which something goes wrong.
 struct Faulty<P> {
     inner: P,
@@ -168,6 +220,17 @@ impl<P: Policy> Policy for Faulty<P> {
             self.before = self.before.wrapping_sub(1);
         }
         self.inner.act(&step)
+    }
+}
+
+/// A policy that loses every direct write.
+struct Dropping<P> {
+    inner: P,
+}
+
+impl<P: Policy> Policy for Dropping<P> {
+    fn act(&mut self, step: &Step) -> Answer {
+        if is_pte_write(step) { Answer::accepted() } else { self.inner.act(step) }
     }
 }
 
@@ -222,6 +285,20 @@ fn a_leave_that_does_not_flush_is_found() {
     let replay = bundled(CHURN);
     let outcome = lead_faulty(&replay, 100, is_leave, |step| step.act = Act::Enter);
     assert!(rules(&outcome).contains(&"R2"), "{:?}", rules(&outcome));
+}
+
+#[test]
+fn violations_beyond_those_kept_are_counted() {
+    let replay = bundled(CHURN);
+    let stage = Stage::new(&replay.frames).unwrap();
+    let mut policy = Dropping { inner: Linux::new(stage.vcpus()) };
+    let led = stage.lead(&replay.steps, &mut policy, || {});
+    let unbatched = replay.lead(PolicyName::Single, Mode::AsRecorded, || {}).unwrap().tables;
+    let outcome = replay.outcome(PolicyName::Linux, Mode::AsRecorded, led, &unbatched);
+    assert!(outcome.violations_total > outcome.violations.len() as u64, "{}", outcome.violations_total);
+    let total = format!("\"violations_total\": {}", outcome.violations_total);
+    assert!(report::json(&replay.subject, &outcome).unwrap().contains(&total));
+    assert!(table::table(&replay.subject, &[outcome]).contains("more violations"));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! Per vCPU a buffer of 32 entries and 512 bytes of arguments, of which the comparison leaves 511 usable. An operation
 //! is appended to the array of the very last entry where that is of the same hypercall and the caller is one of those
 //! that try; TLB flushes, remappings and stack switches always open an entry. The buffer leaves when it is full, when a
-//! region is left or a switch ends, and at the end of each caller's bracket that the mode does not defer. A pte set
-//! outside a region does not pass the buffer at all. Callbacks, of which 32 fit, never run out before the entries do and
+//! region is left or a switch ends, and at the end of each caller's bracket that the mode does not defer. Between the
+//! hooks of a context switch the mode is the processor's, whatever region the task is in. A pte set outside a region
+//! does not pass the buffer at all. Callbacks, of which 32 fit, never run out before the entries do and
 //! are left out.
 
 use hypercall::{Batch, Hypervisor, MmuextOp, Operation, VcpuId, issue_operation};
@@ -36,6 +37,7 @@ impl<H: Hypervisor> Linux<H> {
 
     fn work(&mut self, step: &Step, source: Source, operations: &[Operation]) {
         let defers = self.defers(step, source);
+        let mask = 8 * self.vcpus.len().div_ceil(64);
         let (buffer, hypervisor) = self.vcpu(step.vcpu);
         let direct = sets_directly(source) && !defers;
         for operation in operations {
@@ -43,7 +45,7 @@ impl<H: Hypervisor> Linux<H> {
                 // A refusal is seen and counted by the recorder around the hypervisor.
                 let _ = issue_operation(hypervisor, operation);
             } else {
-                buffer.queue(operation, extends(source, operation), hypervisor);
+                buffer.queue(operation, arguments(operation, mask), extends(source, operation), hypervisor);
                 if direct {
                     buffer.flush(hypervisor);
                 }
@@ -56,10 +58,11 @@ impl<H: Hypervisor> Linux<H> {
 
     /// Each caller names the mode in which its operations may wait.
     fn defers(&self, step: &Step, source: Source) -> bool {
+        let switching = self.laziness.is_switching(step.vcpu);
         match source {
             Source::PinWalk | Source::UnpinWalk => false,
-            Source::BasePointer | Source::StackSwitch => self.laziness.is_switching(step.vcpu) && !step.interrupt,
-            _ => self.laziness.in_region(step.task) && !step.interrupt,
+            Source::BasePointer | Source::StackSwitch => switching && !step.interrupt,
+            _ => self.laziness.in_region(step.task) && !switching && !step.interrupt,
         }
     }
 
@@ -114,12 +117,12 @@ const fn extends(source: Source, operation: &Operation) -> bool {
     }
 }
 
-/// Bytes of arguments an operation takes, and the hypercall it goes through.
-const fn arguments(operation: &Operation) -> (usize, Kind) {
+/// Bytes of arguments an operation takes, where a set of vCPUs takes `mask`, and the hypercall it goes through.
+const fn arguments(operation: &Operation, mask: usize) -> (usize, Kind) {
     match operation {
         Operation::Update { .. } => (16, Kind::Update),
         Operation::Mmuext { op: MmuextOp::TlbFlushMulti { .. } | MmuextOp::InvlpgMulti { .. }, .. } => {
-            (32, Kind::Mmuext)
+            (24 + mask, Kind::Mmuext)
         }
         Operation::Mmuext { .. } => (24, Kind::Mmuext),
         _ => (0, Kind::Registers),
@@ -144,8 +147,13 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn queue<H: Hypervisor>(&mut self, operation: &Operation, extends: bool, hypervisor: &mut H) {
-        let (bytes, kind) = arguments(operation);
+    fn queue<H: Hypervisor>(
+        &mut self,
+        operation: &Operation,
+        (bytes, kind): (usize, Kind),
+        extends: bool,
+        hypervisor: &mut H,
+    ) {
         if !(extends && self.last == Some(kind) && self.bytes + bytes < BYTES) {
             self.bytes = self.bytes.next_multiple_of(8);
             if self.entries == ENTRIES || self.bytes + bytes >= BYTES {
@@ -217,6 +225,29 @@ mod tests {
         };
         assert_eq!(entries(Source::Tlb), (0, 0));
         assert_eq!(entries(Source::PinWalk), (1, 21));
+    }
+
+    #[test]
+    fn a_set_of_vcpus_takes_a_bit_for_each() {
+        // 15 flushes of 32 bytes fit, and 12 of 40.
+        for (vcpus, fit) in [(2, 15), (64, 15), (65, 12)] {
+            let (bench, hypervisors) = Bench::new(vcpus);
+            let mut linux = Linux::new(hypervisors);
+            let flush = || mmuext(MmuextOp::TlbFlushMulti { vcpus: [VcpuId::new(0)].into_iter().collect() });
+            lead(&mut linux, [step(Act::Enter)]);
+            lead(&mut linux, (0..fit).map(|_| work(Source::Tlb, [flush()])));
+            assert_eq!(bench.calls().0, 0, "{vcpus} vCPUs");
+            lead(&mut linux, [work(Source::Tlb, [flush()])]);
+            assert_eq!(bench.calls(), (1, fit), "{vcpus} vCPUs");
+        }
+    }
+
+    #[test]
+    fn a_pte_set_within_a_switch_goes_past_the_buffer_even_in_a_region() {
+        let (bench, vcpus) = Bench::new(1);
+        let mut linux = Linux::new(vcpus);
+        lead(&mut linux, [step(Act::Enter), step(Act::SwitchOut), work(Source::PteWrite, [update(1)])]);
+        assert_eq!(bench.calls(), (1, 1));
     }
 
     #[test]

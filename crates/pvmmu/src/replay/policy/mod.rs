@@ -38,9 +38,4 @@ impl Answer {
 pub(crate) trait Policy {
     /// Takes one step.
     fn act(&mut self, step: &Step) -> Answer;
-
-    /// Updates so far that went out as part of another.
-    fn updates_merged(&self) -> u64 {
-        0
-    }
 }
