@@ -3,23 +3,32 @@
 //! A frame's general count is one for its allocation, one for every present entry of a table in use
 //! that names it, one for a pin and one for every base pointer and descriptor table loaded. Its type
 //! count is the same without the allocation and without read-only L1 entries, and all who count
-//! there agree on the type. Nothing else is counted, at any moment at which no hypercall is under
-//! way.
+//! there agree on the type. An entry by which a table maps itself is not counted.
+//!
+//! Between two passes of a hypercall, a partial table adds one of each of its own, its entries count
+//! as far as it has come, and a table that a vCPU has to put away counts for that vCPU. Nothing else
+//! is counted, at any moment at which no vCPU is in Xen, except what Xen itself has lost.
+//!
+//! And no processor may keep a translation by which it could write to a table or to descriptors.
 
 use std::collections::HashMap;
 use std::fmt;
 
-use hypercall::{Level, Mfn, Pte, PteFlags};
+use hypercall::{ENTRIES_PER_TABLE, Level, Mfn, Pte, PteFlags, VcpuId, VirtAddr};
 
 use crate::MockXen;
-use crate::frames::{Frame, FrameState, FrameType, FrameView, Tables};
-use crate::validate::guest_entries;
+use crate::frames::{Frame, FrameState, FrameType, FrameView, Frames, Owner};
+use crate::running::OldTable;
+use crate::validate::promote::guest_entries;
 
-/// Frames whose counts are not what refers to them.
+/// Frames whose counts are not what refers to them, or that can be written and must not.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuditFailure {
     /// In ascending order.
     pub miscounts: Vec<Miscount>,
+    /// Translations kept that let a vCPU write where that is forbidden.
+    pub stale: Vec<StaleTranslation>,
 }
 
 /// A frame whose counts are not what refers to it.
@@ -34,17 +43,41 @@ pub struct Miscount {
     pub general: u64,
     /// References found that rely on a type, by type.
     pub typed: Vec<(FrameType, u64)>,
+    /// Linear entries found: those in the frame, and those for it.
+    pub linear: (i16, i16),
+}
+
+/// A translation kept by which a vCPU could write to a table or to descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StaleTranslation {
+    /// Whose.
+    pub vcpu: VcpuId,
+    /// The page.
+    pub address: VirtAddr,
+    /// The frame behind it.
+    pub mfn: Mfn,
 }
 
 impl fmt::Display for AuditFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} frames are counted wrongly", self.miscounts.len())?;
-        for Miscount { mfn, found, general, typed } in &self.miscounts {
+        for Miscount { mfn, found, general, typed, linear } in &self.miscounts {
             write!(
                 f,
-                "; `{mfn}`: the frame table says {:?} {} of {} (pinned: {}, validated: {}), in use are {typed:?} of {general}",
-                found.kind, found.type_count, found.general_count, found.pinned, found.validated
+                "; `{mfn}`: the frame table says {:?} {} of {} (pinned: {}, validated: {}, partial: {}, linear: {}), \
+                 in use are {typed:?} of {general}, linear {linear:?}",
+                found.kind,
+                found.type_count,
+                found.general_count,
+                found.pinned,
+                found.validated,
+                found.partial,
+                found.linear
             )?;
+        }
+        for StaleTranslation { vcpu, address, mfn } in &self.stale {
+            write!(f, "; {vcpu} can still write to `{mfn}`, at `{address}`")?;
         }
         Ok(())
     }
@@ -57,11 +90,18 @@ impl std::error::Error for AuditFailure {}
 struct Uses {
     general: u64,
     typed: Vec<(FrameType, u64)>,
+    /// Entries of this table that map others of its level, and entries of others that map it.
+    linear: (i16, i16),
 }
 
 impl Uses {
+    /// A reference on a type, which comes with a general one.
     fn typed(&mut self, kind: FrameType) {
         self.general += 1;
+        self.type_alone(kind);
+    }
+
+    fn type_alone(&mut self, kind: FrameType) {
         match self.typed.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
             None => self.typed.push((kind, 1)),
@@ -71,87 +111,146 @@ impl Uses {
     fn explain(&self, state: &FrameState) -> bool {
         let typed = match self.typed[..] {
             [] => state.type_count == 0,
-            [(kind, count)] => (kind, count) == (state.kind, state.type_count) && state.validated,
+            [(kind, count)] => (kind, count) == (state.kind, state.type_count) && (state.validated != state.partial),
             _ => false,
         };
         let pin_is_a_table = !state.pinned || matches!(state.kind, FrameType::Table(_));
-        typed && pin_is_a_table && self.general == state.general_count
+        let (maps, mapped) = self.linear;
+        let linear = (maps == 0 || mapped == 0) && (state.type_count == 0 || maps - mapped == state.linear);
+        typed && pin_is_a_table && linear && self.general + state.lost == state.general_count
     }
 }
 
-#[derive(Debug, Default)]
-struct Recount {
+#[derive(Debug)]
+struct Recount<'a> {
+    frames: &'a Frames,
     uses: HashMap<Mfn, Uses>,
 }
 
-impl Recount {
+impl Recount<'_> {
+    fn kind(&self, mfn: Mfn) -> Option<FrameType> {
+        Some(self.frames.get(mfn)?.state.lock().kind)
+    }
+
     fn of(&mut self, mfn: Mfn) -> &mut Uses {
         self.uses.entry(mfn).or_default()
     }
 
     fn frame(&mut self, frame: &Frame, state: &FrameState) {
         let uses = self.of(frame.mfn);
-        if frame.is_special() {
-            uses.typed(FrameType::Writable);
-        } else {
-            uses.general += 1;
+        match (frame.owner, frame.is_special()) {
+            (Owner::Xen, _) => uses.typed(FrameType::None),
+            (_, true) => uses.typed(FrameType::Writable),
+            (_, false) => uses.general += 1,
         }
         if state.pinned {
             uses.typed(state.kind);
         }
-        if let Some(level) = state.table() {
-            guest_entries(frame, level).for_each(|(_, entry)| self.entry(level, entry));
+        if state.partial {
+            uses.typed(state.kind);
+        }
+        let entries = if state.partial { state.progress.entries } else { ENTRIES_PER_TABLE };
+        if let FrameType::Table(level) = state.kind
+            && (state.partial || state.table().is_some())
+        {
+            guest_entries(frame, level, 0..entries).for_each(|(_, entry)| self.entry(frame, level, entry));
+        }
+        if state.partial && state.progress.next_held {
+            self.of(Pte::from_bits(frame.load(entries)).frame()).general += 1;
         }
     }
 
-    fn entry(&mut self, level: Level, entry: Pte) {
-        let uses = self.of(entry.frame());
-        match level.below() {
-            Some(below) => uses.typed(FrameType::Table(below)),
-            None if entry.flags().contains(PteFlags::RW) => uses.typed(FrameType::Writable),
-            None => uses.general += 1,
+    fn entry(&mut self, table: &Frame, level: Level, entry: Pte) {
+        let Some(below) = level.below() else {
+            let uses = self.of(entry.frame());
+            match entry.flags().contains(PteFlags::RW) {
+                true => uses.typed(FrameType::Writable),
+                false => uses.general += 1,
+            }
+            return;
+        };
+        if entry.frame() == table.mfn {
+            return;
+        }
+        if self.kind(entry.frame()) == Some(FrameType::Table(level)) {
+            self.linear_use((table.mfn, entry.frame()), level);
+        } else {
+            self.of(entry.frame()).typed(FrameType::Table(below));
+        }
+    }
+
+    fn linear_use(&mut self, (table, target): (Mfn, Mfn), level: Level) {
+        self.of(table).linear.0 += 1;
+        let target = self.of(target);
+        target.linear.1 += 1;
+        target.typed(FrameType::Table(level));
+    }
+
+    /// A table that a vCPU has to put away.
+    fn old_table(&mut self, old: OldTable) {
+        let Some(kind @ FrameType::Table(level)) = self.kind(old.frame).filter(|_| !old.partial) else {
+            self.of(old.frame).general += 1;
+            return;
+        };
+        match old.parent {
+            Some(parent) if self.kind(parent) == Some(kind) => self.linear_use((parent, old.frame), level),
+            _ => self.of(old.frame).typed(kind),
         }
     }
 }
 
 impl MockXen {
-    /// Recounts every reference. No hypercall may be under way.
+    /// Recounts every reference. No vCPU may be in Xen; one may be between two passes of a call.
     ///
     /// # Errors
-    /// The frames whose counts are wrong.
+    /// The frames whose counts are wrong, and those that could be written and must not.
     pub fn audit(&self) -> Result<(), AuditFailure> {
-        let tables = self.frames.tables.write();
-        let recount = self.recount(&tables);
+        let old: Vec<_> = self.all_vcpus().filter_map(|vcpu| vcpu.running.lock().old_table).collect();
+        let _stopped = self.machine.stopped();
+        let recount = self.recount(&old);
         let nothing = Uses::default();
         let mut miscounts = Vec::new();
-        for frame in self.frames.iter() {
+        for frame in self.machine.frames.iter() {
             let state = *frame.state.lock();
             let uses = recount.uses.get(&frame.mfn).unwrap_or(&nothing);
             if !uses.explain(&state) {
-                let (found, typed) = (state.view(), uses.typed.clone());
-                miscounts.push(Miscount { mfn: frame.mfn, found, general: uses.general, typed });
+                let Uses { general, ref typed, linear } = *uses;
+                let found = state.view(frame.owner);
+                miscounts.push(Miscount { mfn: frame.mfn, found, general, typed: typed.clone(), linear });
             }
         }
         miscounts.sort_by_key(|miscount| miscount.mfn);
-        if miscounts.is_empty() { Ok(()) } else { Err(AuditFailure { miscounts }) }
+        let stale: Vec<_> = self.stale_translations().collect();
+        if miscounts.is_empty() && stale.is_empty() { Ok(()) } else { Err(AuditFailure { miscounts, stale }) }
     }
 
-    fn recount(&self, _tables: &Tables) -> Recount {
-        let mut recount = Recount::default();
-        for frame in self.frames.iter() {
+    fn recount(&self, old: &[OldTable]) -> Recount<'_> {
+        let mut recount = Recount { frames: &self.machine.frames, uses: HashMap::new() };
+        for frame in self.machine.frames.iter() {
             let state = *frame.state.lock();
             recount.frame(frame, &state);
         }
-        for vcpu in self.vcpu_states() {
-            let vcpu = vcpu.lock();
-            let bases = [Some(vcpu.base), vcpu.user_base].into_iter().flatten();
+        old.iter().for_each(|old| recount.old_table(*old));
+        for vcpu in self.all_vcpus() {
+            let state = vcpu.state.lock();
+            let base = state.initialised.then_some(state.base);
+            let bases = [base, state.user_base].into_iter().flatten();
             bases.for_each(|base| recount.of(base).typed(FrameType::Table(Level::L4)));
-            vcpu.gdt.0.iter().for_each(|frame| recount.of(*frame).typed(FrameType::Descriptors));
+            state.gdt.0.iter().for_each(|frame| recount.of(*frame).typed(FrameType::Descriptors));
         }
         recount
     }
-}
 
+    fn stale_translations(&self) -> impl Iterator<Item = StaleTranslation> {
+        let vcpus = (0..self.vcpu_count()).map(VcpuId::new);
+        let kept = vcpus.flat_map(|vcpu| self.machine.tlbs.entries(vcpu).into_iter().map(move |kept| (vcpu, kept)));
+        kept.filter_map(|(vcpu, (address, entry))| {
+            let state = *self.machine.frames.get(entry.frame)?.state.lock();
+            let forbidden = state.type_count > 0 && state.kind != FrameType::Writable && entry.writable;
+            forbidden.then_some(StaleTranslation { vcpu, address, mfn: entry.frame })
+        })
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +280,7 @@ mod tests {
         ];
         for corrupt in corruptions {
             let (xen, mfn) = guest();
-            corrupt(&mut xen.frames.guest(mfn).unwrap().state.lock());
+            corrupt(&mut xen.machine.frames.guest(mfn).unwrap().state.lock());
             let failure = xen.audit().unwrap_err();
             assert_eq!(failure.miscounts.iter().map(|miscount| miscount.mfn).collect::<Vec<_>>(), [mfn]);
             assert!(failure.to_string().contains(&mfn.to_string()));

@@ -1,4 +1,5 @@
-//! What the guest and its processors do to memory without a hypercall.
+//! What the guest and its processors do to memory without a hypercall, by frame number: for callers
+//! that know a frame and not where it is mapped. No TLB has a part in it.
 
 use std::sync::atomic::Ordering;
 
@@ -6,8 +7,8 @@ use hypercall::{Errno, Level, Mfn, Pte, PteFlags, PteSlot};
 use parking_lot::RwLockReadGuard;
 
 use crate::MockXen;
-use crate::frames::{Frame, FrameOwner, FrameType, Tables};
-use crate::validate::AccessedDirty;
+use crate::frames::{Frame, FrameType};
+use crate::machine::Tables;
 
 /// Why a store of the guest or its processor does not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,12 +58,12 @@ impl MockXen {
     /// # Panics
     /// For an index above 511.
     pub fn write_plain(&self, mfn: Mfn, index: usize, word: u64) -> Result<(), StoreError> {
-        let frame = self.frames.guest(mfn).ok_or(StoreError::NotTheGuests(mfn))?;
+        let frame = self.machine.frames.guest(mfn).ok_or(StoreError::NotTheGuests(mfn))?;
         let state = frame.state.lock();
         if state.kind != FrameType::Writable || state.type_count == 0 {
             return Err(StoreError::NotWritable { mfn, kind: state.kind });
         }
-        frame.word(index).store(word, Ordering::SeqCst);
+        frame.store(index, word);
         Ok(())
     }
 
@@ -81,8 +82,8 @@ impl MockXen {
         }
     }
 
-    /// A store of the guest to an entry of an L1 table it has mapped read-only: Xen traps it and,
-    /// for a privileged domain, applies it as a checked update.
+    /// A store of the guest to an entry of an L1 table it has mapped read-only: Xen traps it and
+    /// makes it as a checked update.
     ///
     /// # Errors
     /// [`StoreError::PageFault`] where Xen refuses the entry, [`StoreError::NotAnL1`] for any other
@@ -101,13 +102,12 @@ impl MockXen {
         if in_use != Some(Level::L1) {
             return Err(StoreError::NotAnL1 { slot });
         }
-        self.frames
-            .update_l1(&tables, (frame, slot.index()), entry, AccessedDirty::Replace, FrameOwner::Domain)
-            .map_err(|errno| StoreError::PageFault { slot, entry, errno })
+        let stored = self.machine.emulate_store(&tables, (frame, slot.index()), entry);
+        stored.map_err(|errno| StoreError::PageFault { slot, entry, errno })
     }
 
     fn entry_at(&self, slot: PteSlot) -> Result<(&Frame, RwLockReadGuard<'_, Tables>), StoreError> {
-        let frame = self.frames.guest(slot.table()).ok_or(StoreError::NotTheGuests(slot.table()))?;
-        Ok((frame, self.frames.tables.read()))
+        let frame = self.machine.frames.guest(slot.table()).ok_or(StoreError::NotTheGuests(slot.table()))?;
+        Ok((frame, self.machine.tables()))
     }
 }

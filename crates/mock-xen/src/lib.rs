@@ -28,25 +28,36 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod access;
 mod audit;
 mod builder;
 mod calls;
+mod domain;
 mod frames;
 mod guest;
+mod machine;
 mod memory;
 mod mock;
 mod not_modelled;
+mod planted;
 pub mod referee;
+mod running;
+mod schedule;
 pub mod testing;
+mod tlb;
 mod validate;
 mod vcpu;
 mod witness;
 
-pub use audit::{AuditFailure, Miscount};
+pub use access::AccessError;
+pub use audit::{AuditFailure, Miscount, StaleTranslation};
 pub use builder::{BuildError, GuestBuilder};
 pub use frames::{FrameType, FrameView, Layout, Owner};
 pub use guest::StoreError;
-pub use mock::MockXen;
+pub use mock::{Left, MockXen};
 pub use not_modelled::{NotModelled, NotModelledEvent};
+pub use planted::Fault;
+pub use schedule::{Once, PreemptPoint, Recorded, Schedule, Seeded, Step};
+pub use tlb::TlbEntry;
 pub use vcpu::{MockVcpu, VcpuState};
 pub use witness::Witness;

@@ -3,28 +3,32 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam::utils::CachePadded;
 use hypercall::{ENTRIES_PER_TABLE, Errno, Level, Mfn, Operation, PAGE_SHIFT, Pte, PteSlot, RawCall, VcpuId, VirtAddr};
 use parking_lot::Mutex;
 
-use crate::frames::{FrameView, Frames, Layout};
+use crate::frames::{Frame, FrameView, Layout};
+use crate::machine::Machine;
 use crate::memory::GuestMemory;
 use crate::not_modelled::{NotModelled, NotModelledEvent};
-use crate::vcpu::{MockVcpu, VcpuState};
+use crate::running::Running;
+use crate::schedule::Schedule;
+use crate::tlb::TlbEntry;
+use crate::vcpu::{MockVcpu, Vcpu, VcpuState};
 use crate::witness::Witness;
 
-/// Xen 4.17 as one privileged PV guest sees it, with the guest's memory.
+/// Xen 4.17 as one PV guest sees it, with the guest's memory.
 ///
 /// Built by [`GuestBuilder`](crate::GuestBuilder). Everything goes through `&self`: threads that play different vCPUs
 /// may use it at once.
 ///
 /// # Panics
-/// Every method that takes a [`VcpuId`] panics for a vCPU the guest does not have.
+/// Every method that takes a [`VcpuId`] panics for a vCPU the guest does not have, and those that
+/// let it do something for one that is not up.
 pub struct MockXen {
-    pub(crate) frames: Frames,
-    vcpus: Vec<CachePadded<Mutex<VcpuState>>>,
+    pub(crate) machine: Machine,
+    vcpus: Vec<CachePadded<Vcpu>>,
     not_modelled: Mutex<Vec<NotModelledEvent>>,
     witness: Option<Arc<dyn Witness>>,
     spare: Mutex<Vec<Mfn>>,
@@ -39,20 +43,31 @@ impl fmt::Debug for MockXen {
 
 /// What a [`GuestBuilder`](crate::GuestBuilder) hands over.
 pub(crate) struct Parts {
-    pub(crate) frames: Frames,
-    /// The first base pointer of each vCPU, not yet referenced.
-    pub(crate) bases: Vec<Mfn>,
+    pub(crate) machine: Machine,
+    /// The first base pointer of each vCPU that has one, not yet referenced.
+    pub(crate) bases: Vec<Option<Mfn>>,
     pub(crate) witness: Option<Arc<dyn Witness>>,
     pub(crate) spare: Vec<Mfn>,
     pub(crate) direct_map: VirtAddr,
 }
 
+/// How a vCPU comes out of Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The call has its answer.
+    Answered(i64),
+    /// The call is to be entered again with the arguments it has now. A guest's event handler runs
+    /// first, and may do anything a guest may.
+    Interrupted,
+}
+
 impl MockXen {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { frames, bases, witness, spare, direct_map } = parts;
-        let vcpus = bases.into_iter().map(|base| CachePadded::new(Mutex::new(VcpuState::running_on(base)))).collect();
+        let Parts { machine, bases, witness, spare, direct_map } = parts;
+        let state = |base: Option<Mfn>| base.map_or(VcpuState::OFF, VcpuState::running_on);
+        let vcpus = bases.into_iter().map(|base| CachePadded::new(Vcpu::new(state(base)))).collect();
         let (not_modelled, spare) = (Mutex::default(), Mutex::new(spare));
-        Self { frames, vcpus, not_modelled, witness, spare, direct_map }
+        Self { machine, vcpus, not_modelled, witness, spare, direct_map }
     }
 
     /// The typed way to call as `vcpu`.
@@ -65,15 +80,41 @@ impl MockXen {
     /// A hypercall as raw words, issued by `vcpu` in kernel mode: `call` holds number and argument
     /// registers, pointers among them are virtual addresses under the vCPU's base pointer. Answers
     /// with what `rax` holds afterwards; the argument registers are left as Xen leaves them.
+    ///
+    /// Where the vCPU's [`Schedule`] interrupts it, it is entered again at once.
     pub fn hypercall(&self, vcpu: VcpuId, call: &mut RawCall) -> i64 {
-        let mut memory = GuestMemory::new(&self.frames, self.vcpu_state(vcpu));
-        self.within_hypercall(vcpu, || self.run(vcpu, call, &mut memory))
+        let mut memory = GuestMemory::new(&self.machine, vcpu, self.vcpu_state(vcpu));
+        self.within_hypercall(vcpu, |running| self.run(vcpu, running, call, &mut memory))
+    }
+
+    /// One pass of a hypercall: what happens between two executions of the guest's `syscall`
+    /// instruction.
+    pub fn enter(&self, vcpu: VcpuId, call: &mut RawCall) -> Left {
+        let mut memory = GuestMemory::new(&self.machine, vcpu, self.vcpu_state(vcpu));
+        self.within_hypercall(vcpu, |running| self.run_once(vcpu, running, call, &mut memory))
+    }
+
+    /// From now on `schedule` decides when an event interrupts `vcpu`'s hypercalls.
+    pub fn set_schedule(&self, vcpu: VcpuId, schedule: impl Schedule + 'static) {
+        self.vcpu_slot(vcpu).running.lock().follow(Some(Box::new(schedule)));
+    }
+
+    /// From now on nothing interrupts `vcpu`'s hypercalls, as when the guest was built.
+    pub fn clear_schedule(&self, vcpu: VcpuId) {
+        self.vcpu_slot(vcpu).running.lock().follow(None);
+    }
+
+    /// The translations that `vcpu`'s processor keeps, by the address of the page.
+    #[must_use]
+    pub fn tlb(&self, vcpu: VcpuId) -> BTreeMap<VirtAddr, TlbEntry> {
+        let _exists = self.vcpu_slot(vcpu);
+        self.machine.tlbs.entries(vcpu)
     }
 
     /// Where Xen's own memory and the devices lie.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
-        &self.frames.layout
+        &self.machine.frames.layout
     }
 
     /// The number of vCPUs.
@@ -91,39 +132,39 @@ impl MockXen {
     /// Owner, type and counts of a frame; `None` where there is no memory.
     #[must_use]
     pub fn frame(&self, mfn: Mfn) -> Option<FrameView> {
-        self.frames.view(mfn)
+        self.machine.frames.view(mfn)
     }
 
     /// The entry, or any other word of the guest's memory, at `slot`.
     #[must_use]
     pub fn read_entry(&self, slot: PteSlot) -> Option<Pte> {
-        Some(Pte::from_bits(self.frames.guest(slot.table())?.load(slot.index())))
+        Some(Pte::from_bits(self.machine.frames.guest(slot.table())?.load(slot.index())))
     }
 
     /// Everything in a frame of the guest.
     #[must_use]
     pub fn table_entries(&self, mfn: Mfn) -> Option<Box<[u64; ENTRIES_PER_TABLE]>> {
-        Some(self.frames.guest(mfn)?.contents())
+        Some(self.machine.frames.guest(mfn)?.contents())
     }
 
     /// The machine-to-physical word of a frame; `None` where there is no memory.
     #[must_use]
     pub fn read_m2p(&self, mfn: Mfn) -> Option<u64> {
-        self.frames.m2p(mfn)
+        self.machine.frames.m2p(mfn)
     }
 
     /// Every table in use with its entries, by frame number: for comparing end states.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Mfn, Box<[u64; ENTRIES_PER_TABLE]>> {
-        let _tables = self.frames.tables.write();
-        let in_use = |frame: &&crate::frames::Frame| frame.state.lock().table().is_some();
-        self.frames.iter().filter(in_use).map(|frame| (frame.mfn, frame.contents())).collect()
+        let _stopped = self.machine.stopped();
+        let in_use = |frame: &&Frame| frame.state.lock().table().is_some();
+        self.machine.frames.iter().filter(in_use).map(|frame| (frame.mfn, frame.contents())).collect()
     }
 
     /// Where the direct map has a frame of the guest.
     #[must_use]
     pub fn direct_map(&self, mfn: Mfn) -> Option<VirtAddr> {
-        let pfn = self.frames.guest(mfn)?.pfn?;
+        let pfn = self.machine.frames.guest(mfn)?.pfn?;
         Some(VirtAddr::unchecked(self.direct_map.value() + (pfn.number() << PAGE_SHIFT)))
     }
 
@@ -132,8 +173,8 @@ impl MockXen {
     #[must_use]
     pub fn slot_of(&self, vcpu: VcpuId, address: VirtAddr, level: Level) -> Option<PteSlot> {
         let base = self.vcpu_state(vcpu).lock().base;
-        let walked = self.frames.walk(base, address.value(), level)?;
-        Some(PteSlot::of(walked.table.mfn, walked.index))
+        let (table, index) = self.machine.frames.walk(base, address.value(), level)?;
+        Some(PteSlot::of(table.mfn, index))
     }
 
     /// One of the frames set apart by [`GuestBuilder::spare`](crate::GuestBuilder::spare), each handed out once.
@@ -152,14 +193,25 @@ impl MockXen {
         self.not_modelled.lock().push(NotModelledEvent { what, call, vcpu });
     }
 
-    pub(crate) fn vcpu_state(&self, vcpu: VcpuId) -> &Mutex<VcpuState> {
+    pub(crate) fn vcpu_slot(&self, vcpu: VcpuId) -> &Vcpu {
         let index = vcpu.number() as usize;
         assert!(index < self.vcpus.len(), "the guest has {} vCPUs and no {vcpu}", self.vcpus.len());
         &self.vcpus[index]
     }
 
-    pub(crate) fn vcpu_states(&self) -> impl Iterator<Item = &Mutex<VcpuState>> {
+    pub(crate) fn vcpu_state(&self, vcpu: VcpuId) -> &Mutex<VcpuState> {
+        &self.vcpu_slot(vcpu).state
+    }
+
+    pub(crate) fn all_vcpus(&self) -> impl Iterator<Item = &Vcpu> {
         self.vcpus.iter().map(|vcpu| &**vcpu)
+    }
+
+    /// The base pointer that `vcpu` runs on.
+    pub(crate) fn base_of(&self, vcpu: VcpuId) -> Mfn {
+        let state = self.vcpu_state(vcpu).lock();
+        assert!(state.up, "{vcpu} is not up: initialise it and bring it up first");
+        state.base
     }
 
     pub(crate) const fn has_witness(&self) -> bool {
@@ -179,11 +231,12 @@ impl MockXen {
         }
     }
 
-    pub(crate) fn within_hypercall<T>(&self, vcpu: VcpuId, body: impl FnOnce() -> T) -> T {
+    pub(crate) fn within_hypercall<T>(&self, vcpu: VcpuId, body: impl FnOnce(&mut Running) -> T) -> T {
+        let _runs_on = self.base_of(vcpu);
         if let Some(witness) = &self.witness {
             witness.hypercall_begins(vcpu);
         }
-        let value = body();
+        let value = body(&mut self.vcpu_slot(vcpu).running.lock());
         if let Some(witness) = &self.witness {
             witness.hypercall_ends(vcpu);
         }
@@ -192,8 +245,8 @@ impl MockXen {
 
     /// Stores a word while the guest is built, when nothing is validated yet.
     pub(crate) fn preset(&self, mfn: Mfn, index: usize, word: u64) {
-        if let Some(frame) = self.frames.guest(mfn) {
-            frame.word(index).store(word, Ordering::SeqCst);
+        if let Some(frame) = self.machine.frames.guest(mfn) {
+            frame.store(index, word);
         }
     }
 }

@@ -13,18 +13,17 @@ use hypercall::{Errno, RawCall, VcpuId};
 #[non_exhaustive]
 #[repr(u16)]
 pub enum NotModelled {
-    /// A hypercall, or a command of one, that Xen has and the mock has not.
+    /// A hypercall, or a command of one, that Xen has and the mock has not. Among them are `iret`,
+    /// which needs the guest's stack pointer, and what would stop the machine.
     Hypercall = 4001,
-    /// An entry by which a page table maps a table of its own level, which Xen would accept.
-    LinearTable = 4002,
-    /// Frames of `DOMID_XEN`: the machine-to-physical table mapped into the guest.
-    HypervisorFrames = 4003,
-    /// A call gate in a descriptor table.
-    CallGate = 4004,
+    /// Arguments in a frame that is no memory: on the machine they would be a device's.
+    DeviceMemory = 4002,
+    /// A vCPU that is to start in user mode, or with a user base pointer.
+    UserContext = 4003,
 }
 
 impl NotModelled {
-    const ALL: [Self; 4] = [Self::Hypercall, Self::LinearTable, Self::HypervisorFrames, Self::CallGate];
+    const ALL: [Self; 3] = [Self::Hypercall, Self::DeviceMemory, Self::UserContext];
 
     /// The refusal by which it is answered; no Xen uses its number.
     #[must_use]
@@ -43,9 +42,8 @@ impl fmt::Display for NotModelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hypercall => "a hypercall outside the page-table subset",
-            Self::LinearTable => "a linear page table",
-            Self::HypervisorFrames => "frames of DOMID_XEN",
-            Self::CallGate => "a call gate",
+            Self::DeviceMemory => "the memory of a device",
+            Self::UserContext => "a vCPU in user mode",
         })
     }
 }

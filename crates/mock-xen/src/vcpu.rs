@@ -4,14 +4,21 @@ use hypercall::{
     Errno, Hypervisor, Mfn, MmuUpdate, Outcome, PreparedCall, PreparedCalls, RawCall, Subject, VcpuId, VirtAddr, abi,
 };
 
+use parking_lot::Mutex;
+
 use crate::MockXen;
 use crate::memory::SliceMemory;
+use crate::running::Running;
 
 /// What a vCPU has loaded, by the guest's own hypercalls or from the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VcpuState {
-    /// The kernel base pointer: the L4 table it runs on.
+    /// Whether it has ever been given something to run.
+    pub initialised: bool,
+    /// Whether it runs.
+    pub up: bool,
+    /// The kernel base pointer: the L4 table it runs on; frame 0 before it is initialised.
     pub base: Mfn,
     /// The user-mode base pointer.
     pub user_base: Option<Mfn>,
@@ -28,16 +35,36 @@ pub struct VcpuState {
 }
 
 impl VcpuState {
-    pub(crate) const fn running_on(base: Mfn) -> Self {
-        Self {
-            base,
-            user_base: None,
-            gdt: (Vec::new(), 0),
-            ldt: None,
-            kernel_stack: (0, VirtAddr::unchecked(0)),
-            task_switched: false,
-            segment_bases: [0; 4],
-        }
+    /// Nothing loaded yet.
+    pub(crate) const OFF: Self = Self {
+        initialised: false,
+        up: false,
+        base: Mfn::new(0),
+        user_base: None,
+        gdt: (Vec::new(), 0),
+        ldt: None,
+        kernel_stack: (0, VirtAddr::unchecked(0)),
+        task_switched: false,
+        segment_bases: [0; 4],
+    };
+
+    /// Running on a base pointer.
+    pub(crate) fn running_on(base: Mfn) -> Self {
+        Self { initialised: true, up: true, base, ..Self::OFF }
+    }
+}
+
+/// One vCPU.
+#[derive(Debug)]
+pub(crate) struct Vcpu {
+    pub(crate) state: Mutex<VcpuState>,
+    /// Held for as long as it is in a hypercall.
+    pub(crate) running: Mutex<Running>,
+}
+
+impl Vcpu {
+    pub(crate) fn new(state: VcpuState) -> Self {
+        Self { state: Mutex::new(state), running: Mutex::default() }
     }
 }
 
@@ -66,9 +93,9 @@ impl<'a> MockVcpu<'a> {
         self.vcpu
     }
 
-    fn prepared(&self, call: &mut PreparedCall<'_>) -> i64 {
+    fn prepared(&self, running: &mut Running, call: &mut PreparedCall<'_>) -> i64 {
         let mut raw = *call.raw();
-        self.xen.run(self.vcpu, &mut raw, &mut call.memory())
+        self.xen.run(self.vcpu, running, &mut raw, &mut call.memory())
     }
 }
 
@@ -78,19 +105,20 @@ impl Hypervisor for MockVcpu<'_> {
         let count = updates.len() as u64;
         let args = [SliceMemory::UPDATES, count, SliceMemory::DONE, subject.bits().into(), 0];
         let mut call = RawCall { number: abi::HYPERCALL_MMU_UPDATE, args };
-        let value = self.xen.within_hypercall(self.vcpu, || self.xen.run(self.vcpu, &mut call, &mut memory));
+        let run = |running: &mut Running| self.xen.run(self.vcpu, running, &mut call, &mut memory);
+        let value = self.xen.within_hypercall(self.vcpu, run);
         Outcome { done: memory.done, result: Errno::from_return(value).map(drop) }
     }
 
     fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
-        let value = self.xen.within_hypercall(self.vcpu, || self.prepared(call));
+        let value = self.xen.within_hypercall(self.vcpu, |running| self.prepared(running, call));
         call.outcome(value)
     }
 
     fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
-        self.xen.within_hypercall(self.vcpu, || {
+        self.xen.within_hypercall(self.vcpu, |running| {
             for index in 0..calls.len() {
-                if let Some(value) = calls.call(index).map(|mut call| self.prepared(&mut call)) {
+                if let Some(value) = calls.call(index).map(|mut call| self.prepared(running, &mut call)) {
                     calls.set_result(index, value);
                 }
             }

@@ -7,7 +7,7 @@ use crate::referee::Referee;
 /// A listener at the mock's gate.
 ///
 /// It is called from the thread that plays the vCPU, after the operation has taken effect and with
-/// no lock of the mock held; it must not make a hypercall itself. Operations of one vCPU come in
+/// no lock of the mock held but the vCPU's own; it must not make a hypercall itself. Operations of one vCPU come in
 /// the order in which they were applied.
 pub trait Witness: Send + Sync {
     /// An operation was applied or refused, or (`None`) lies in an array behind a refused one, so

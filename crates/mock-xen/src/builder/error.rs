@@ -12,6 +12,9 @@ pub enum BuildError {
     /// A vCPU beyond the guest's.
     #[error("`{0}` was given a base pointer: the guest has no such vCPU")]
     NoSuchVcpu(VcpuId),
+    /// A vCPU that cannot be offline: the one the guest boots on, or one with a base pointer.
+    #[error("`{0}` cannot be offline: it boots the guest or was given a base pointer")]
+    Offline(VcpuId),
     /// A machine frame number that was declared twice.
     #[error("`{0}` was declared twice")]
     MfnTwice(Mfn),

@@ -9,15 +9,22 @@ mod direct_map;
 mod error;
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hypercall::{Level, Mfn, Pfn, VcpuId, VcpuMask, VirtAddr};
+use hypercall::{DomId, Level, Mfn, Pfn, VcpuId, VcpuMask, VirtAddr};
 
 use crate::MockXen;
-use crate::frames::{Frame, FrameOwner, Frames, Layout};
+use crate::domain::{Domain, FrameOwner};
+use crate::frames::{Frame, Frames, Layout};
+use crate::machine::Machine;
 use crate::mock::Parts;
-use crate::validate::Applied;
+#[cfg(feature = "planted")]
+use crate::planted::Fault;
+use crate::planted::Planted;
+use crate::running::Running;
+use crate::tlb::Tlbs;
+use crate::validate::Stop;
 use crate::witness::Witness;
 use direct_map::DirectMap;
 pub use error::BuildError;
@@ -37,8 +44,11 @@ pub struct GuestBuilder {
     bases: BTreeMap<VcpuId, Mfn>,
     user_bases: BTreeMap<VcpuId, Mfn>,
     direct_map: VirtAddr,
+    offline: BTreeSet<VcpuId>,
+    unprivileged: Option<DomId>,
     spare: Vec<Mfn>,
     witness: Option<Arc<dyn Witness>>,
+    planted: Planted,
 }
 
 impl std::fmt::Debug for GuestBuilder {
@@ -60,8 +70,11 @@ impl GuestBuilder {
             bases: BTreeMap::new(),
             user_bases: BTreeMap::new(),
             direct_map: DIRECT_MAP,
+            offline: BTreeSet::new(),
+            unprivileged: None,
             spare: Vec::new(),
             witness: None,
+            planted: Planted::default(),
         }
     }
 
@@ -122,6 +135,31 @@ impl GuestBuilder {
         self
     }
 
+    /// `vcpu` is not up: it has no base pointer until another vCPU initialises it.
+    pub fn offline(&mut self, vcpu: VcpuId) -> &mut Self {
+        self.offline.insert(vcpu);
+        self
+    }
+
+    /// The guest is no hardware domain but an unprivileged one with the number `domain`: it may not
+    /// map I/O frames or choose cache attributes, and stores to its L1 tables are emulated only if it
+    /// asks for that.
+    ///
+    /// These rules are *unproved*: they follow from Xen's source, and no measurement stands behind
+    /// them. On processors that are vulnerable to L1TF Xen crashes such a guest for certain absent
+    /// entries, which is not modelled.
+    pub fn unprivileged(&mut self, domain: DomId) -> &mut Self {
+        self.unprivileged = Some(domain);
+        self
+    }
+
+    /// One of Xen's rules is wrong, from the start.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, fault: Fault) -> &mut Self {
+        self.planted.fault = Some(fault);
+        self
+    }
+
     /// The address of frame 0 in the direct map.
     pub fn direct_map_at(&mut self, address: VirtAddr) -> &mut Self {
         self.direct_map = address;
@@ -156,16 +194,21 @@ impl GuestBuilder {
         if !(1..=VcpuMask::CAPACITY).contains(&self.vcpus) {
             return Err(BuildError::VcpuCount(self.vcpus));
         }
-        let named = self.bases.keys().chain(self.user_bases.keys());
-        match named.copied().find(|vcpu| vcpu.number() >= self.vcpus) {
-            Some(vcpu) => Err(BuildError::NoSuchVcpu(vcpu)),
+        let loaded = self.bases.keys().chain(self.user_bases.keys());
+        if let Some(vcpu) = loaded.clone().chain(&self.offline).copied().find(|vcpu| vcpu.number() >= self.vcpus) {
+            return Err(BuildError::NoSuchVcpu(vcpu));
+        }
+        let boot = VcpuId::new(0);
+        match loaded.chain([&boot]).copied().find(|vcpu| self.offline.contains(vcpu)) {
+            Some(vcpu) => Err(BuildError::Offline(vcpu)),
             None => Ok(()),
         }
     }
 
     /// The L4 of vCPUs without one, where there are such vCPUs.
     fn own_root(&mut self) -> Option<Mfn> {
-        let without: Vec<_> = (0..self.vcpus).map(VcpuId::new).filter(|vcpu| !self.bases.contains_key(vcpu)).collect();
+        let without = |vcpu: &VcpuId| !self.bases.contains_key(vcpu) && !self.offline.contains(vcpu);
+        let without: Vec<_> = (0..self.vcpus).map(VcpuId::new).filter(without).collect();
         if without.is_empty() {
             return None;
         }
@@ -176,12 +219,12 @@ impl GuestBuilder {
     }
 
     fn machine(&self) -> MockXen {
-        let layout = Layout::behind(self.memory.end());
-        let shared_info = Frame::new(layout.shared_info(), None);
-        let memory = self.memory.iter().map(|(pfn, mfn)| Frame::new(mfn, Some(pfn)));
+        let memory = self.memory.iter().map(|(pfn, mfn)| Frame::memory(mfn, pfn));
+        let frames = Frames::new(Layout::behind(self.memory.end()), memory);
+        let domain = self.unprivileged.map_or_else(Domain::hardware, Domain::unprivileged);
         MockXen::new(Parts {
-            frames: Frames::new(layout.clone(), memory.chain([shared_info]).collect()),
-            bases: self.bases.values().copied().collect(),
+            machine: Machine::new(frames, Tlbs::new(self.vcpus), domain, self.planted),
+            bases: (0..self.vcpus).map(|vcpu| self.bases.get(&VcpuId::new(vcpu)).copied()).collect(),
             witness: self.witness.clone(),
             spare: self.spare.clone(),
             direct_map: self.direct_map,
@@ -220,21 +263,26 @@ impl GuestBuilder {
 
     /// Loads and pins under Xen's rules.
     fn put_in_use(&self, xen: &MockXen) -> Result<(), BuildError> {
+        let running = &mut Running::default();
         for table in self.bases.values() {
-            accepted(*table, xen.start_on(*table))?;
+            accepted(*table, xen.start_on(running, *table))?;
         }
         for (vcpu, table) in &self.user_bases {
-            accepted(*table, xen.load_user_base(*vcpu, *table))?;
+            accepted(*table, xen.load_user_base(running, *vcpu, *table))?;
         }
         for table in &self.pins {
             if let Some(level) = self.tables.get(table) {
-                accepted(*table, xen.pin(*table, *level, FrameOwner::Domain))?;
+                accepted(*table, xen.pin(running, *table, *level, FrameOwner::Domain))?;
             }
         }
         Ok(())
     }
 }
 
-fn accepted(table: Mfn, applied: Applied) -> Result<(), BuildError> {
-    applied.result.map_err(|errno| BuildError::Refused { table, errno })
+/// Nothing is pending while a guest is built, so nothing is interrupted.
+fn accepted(table: Mfn, result: Result<(), Stop>) -> Result<(), BuildError> {
+    match result {
+        Err(Stop::Refused(errno)) => Err(BuildError::Refused { table, errno }),
+        Ok(()) | Err(Stop::Preempted) => Ok(()),
+    }
 }

@@ -3,13 +3,15 @@
 use hypercall::abi::{
     MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
 };
-use hypercall::{Errno, Mfn, MmuUpdate, Operation, PteSlot, Subject, VcpuId};
+use hypercall::{Errno, Mfn, MmuUpdate, Operation, PteSlot, Subject};
 
+use super::Caller;
 use super::array::ArrayCall;
-use super::owner::{NotStarted, of_updates};
+use super::owner::NotStarted;
 use crate::MockXen;
-use crate::frames::FrameOwner;
+use crate::domain::FrameOwner;
 use crate::memory::ArgumentSource;
+use crate::planted::Fault;
 use crate::validate::{AccessedDirty, Applied};
 
 /// The call.
@@ -33,8 +35,8 @@ impl ArrayCall for Updates {
     type Item = [u64; 2];
     const SIZE: u64 = 16;
 
-    fn owner(word: u32) -> Result<FrameOwner, NotStarted> {
-        of_updates(word)
+    fn owner(xen: &MockXen, word: u32) -> Result<FrameOwner, NotStarted> {
+        xen.owner_of_updates(word)
     }
 
     fn fetch<S: ArgumentSource>(_xen: &MockXen, source: &S, address: u64) -> Option<Self::Item> {
@@ -46,14 +48,30 @@ impl ArrayCall for Updates {
         Some(Operation::Update { update, subject: Subject::from_bits(owner) })
     }
 
-    fn apply(xen: &MockXen, _vcpu: VcpuId, &[slot, value]: &Self::Item, owner: FrameOwner) -> Applied {
+    fn apply(xen: &MockXen, caller: &mut Caller<'_>, &[slot, value]: &Self::Item, owner: FrameOwner) -> Applied {
         let Target { command, frame, index } = Target::of(slot);
         let merge = match command {
-            MMU_MACHPHYS_UPDATE => return xen.frames.set_m2p(frame, value, owner).into(),
+            MMU_MACHPHYS_UPDATE => return xen.set_machine_word(frame, value, owner).into(),
             MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_NO_TRANSLATE => AccessedDirty::Replace,
             MMU_PT_UPDATE_PRESERVE_AD => AccessedDirty::Preserve,
-            _ => return Err(Errno::NOSYS).into(),
+            _ => return Err(xen.refusal(Fault::UnknownCommandInvalid, Errno::INVAL, Errno::NOSYS)).into(),
         };
-        xen.frames.write_slot((frame, index), value, merge, owner)
+        if let Err(errno) = xen.machine.domain.may_map(owner) {
+            return Err(errno).into();
+        }
+        xen.machine.write_slot(caller.running, (frame, index), value, merge, owner)
+    }
+}
+
+impl MockXen {
+    fn set_machine_word(&self, frame: Mfn, value: u64, owner: FrameOwner) -> Result<(), Errno> {
+        self.machine.domain.may_map(owner)?;
+        if owner == FrameOwner::Io && self.planted(Fault::IoMachineWordRefused) {
+            return Err(Errno::INVAL);
+        }
+        if owner == FrameOwner::Domain && self.planted(Fault::MachineWordLost) {
+            return self.machine.frames.owned(frame, owner).map(drop);
+        }
+        self.machine.frames.set_m2p(frame, value, owner)
     }
 }

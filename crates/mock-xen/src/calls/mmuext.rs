@@ -1,22 +1,18 @@
 //! `mmuext_op`: pins, base pointers, flushes, and whole-frame operations.
-//!
-//! There is no TLB here: a flush is checked and told to the witness, and changes nothing.
-
-use std::sync::atomic::Ordering;
 
 use hypercall::abi::{self, MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE};
-use hypercall::{
-    DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuextOp, Operation, PAGE_SIZE, VcpuId, VcpuMask, VirtAddr,
-};
+use hypercall::{DomId, Errno, FlushScope, Level, Mfn, MmuextOp, Operation, PAGE_SIZE, VcpuId, VcpuMask, VirtAddr};
 
+use super::Caller;
 use super::array::ArrayCall;
 use super::decode::vcpus_at;
-use super::owner::{NotStarted, of_mmuext};
+use super::owner::NotStarted;
 use crate::MockXen;
-use crate::frames::{Claim, FrameOwner, FrameType};
+use crate::domain::FrameOwner;
 use crate::memory::{ArgumentSource, is_guest_address};
 use crate::not_modelled::NotModelled;
-use crate::validate::Applied;
+use crate::planted::Fault;
+use crate::validate::{Applied, Stop};
 
 /// Most descriptors a local table can have.
 const LDT_ENTRIES: u64 = 8192;
@@ -39,8 +35,8 @@ impl ArrayCall for Extended {
     type Item = Item;
     const SIZE: u64 = 24;
 
-    fn owner(word: u32) -> Result<FrameOwner, NotStarted> {
-        of_mmuext(word)
+    fn owner(xen: &MockXen, word: u32) -> Result<FrameOwner, NotStarted> {
+        xen.owner_of_extended(word)
     }
 
     fn fetch<S: ArgumentSource>(xen: &MockXen, source: &S, address: u64) -> Option<Item> {
@@ -53,11 +49,14 @@ impl ArrayCall for Extended {
         Some(Operation::Mmuext { op, domain: DomId::new(owner as u16) })
     }
 
-    fn apply(xen: &MockXen, vcpu: VcpuId, item: &Item, owner: FrameOwner) -> Applied {
+    fn apply(xen: &MockXen, caller: &mut Caller<'_>, item: &Item, owner: FrameOwner) -> Applied {
         match *item {
-            Item::Known(op) => xen.extended(vcpu, op, owner),
-            Item::NoBitmap => own_only(owner).and(Err(Errno::INVAL)).into(),
-            Item::Unknown => Err(Errno::NOSYS).into(),
+            Item::Known(op) => xen.extended(caller, op, owner).into(),
+            Item::NoBitmap => {
+                let errno = xen.refusal(Fault::BitmapFault, Errno::FAULT, Errno::INVAL);
+                own_only(owner).and(Err(errno)).into()
+            }
+            Item::Unknown => Err(xen.refusal(Fault::UnknownExtendedInvalid, Errno::INVAL, Errno::NOSYS)).into(),
         }
     }
 }
@@ -99,77 +98,71 @@ fn own_only(owner: FrameOwner) -> Result<(), Errno> {
 }
 
 impl MockXen {
-    fn extended(&self, vcpu: VcpuId, op: MmuextOp, owner: FrameOwner) -> Applied {
+    fn extended(&self, caller: &mut Caller<'_>, op: MmuextOp, owner: FrameOwner) -> Result<(), Stop> {
         match op {
-            MmuextOp::Pin { level, table } => self.pin(table, level, owner),
-            MmuextOp::Unpin { table } => self.unpin(table, owner),
-            MmuextOp::ClearPage { frame } => self.fill_page(frame, None, owner).into(),
-            MmuextOp::CopyPage { destination, source } => self.fill_page(destination, Some(source), owner).into(),
-            MmuextOp::MarkSuper { .. } | MmuextOp::UnmarkSuper { .. } => Err(Errno::OPNOTSUPP).into(),
-            _ => match own_only(owner) {
-                Ok(()) => self.of_processor(vcpu, op),
-                Err(errno) => Err(errno).into(),
-            },
+            MmuextOp::Pin { level, table } => self.pin(caller.running, table, level, owner),
+            MmuextOp::Unpin { table } => self.unpin(caller.running, table, owner),
+            MmuextOp::ClearPage { frame } => Ok(self.fill_page(frame, None, owner)?),
+            MmuextOp::CopyPage { destination, source } => Ok(self.fill_page(destination, Some(source), owner)?),
+            MmuextOp::MarkSuper { .. } | MmuextOp::UnmarkSuper { .. } => {
+                Err(self.refusal(Fault::SuperpageMarkUnknown, Errno::NOSYS, Errno::OPNOTSUPP).into())
+            }
+            _ => {
+                let accepted = op.is_tlb_flush() && self.planted(Fault::ForeignFlushAccepted);
+                own_only(owner).or(if accepted { Ok(()) } else { Err(Errno::PERM) })?;
+                self.of_processor(caller, op)
+            }
         }
     }
 
-    fn of_processor(&self, vcpu: VcpuId, op: MmuextOp) -> Applied {
+    fn of_processor(&self, caller: &mut Caller<'_>, op: MmuextOp) -> Result<(), Stop> {
+        let vcpu = caller.vcpu;
         match op {
-            MmuextOp::NewBaseptr { table } => self.load_base(vcpu, table),
-            MmuextOp::NewUserBaseptr { table } => self.load_user_base(vcpu, table),
-            MmuextOp::SetLdt { base, entries } => self.set_ldt(vcpu, base, entries).into(),
-            MmuextOp::FlushCache | MmuextOp::FlushCacheGlobal => Ok(()).into(),
-            _ if op.is_tlb_flush() => Ok(()).into(),
-            _ => Err(NotModelled::Hypercall.errno()).into(),
+            MmuextOp::NewBaseptr { table } => self.load_base(caller.running, vcpu, table),
+            MmuextOp::NewUserBaseptr { table } => self.load_user_base(caller.running, vcpu, table),
+            MmuextOp::SetLdt { base, entries } => Ok(self.set_ldt(vcpu, base, entries)?),
+            MmuextOp::FlushCache => Ok(self.io_only(Errno::ACCES)?),
+            MmuextOp::FlushCacheGlobal => Ok(self.io_only(Errno::INVAL)?),
+            _ => Ok(self.flush(vcpu, op)?),
         }
     }
 
-    /// Pins a frame of `owner` as a table of `level`: one reference of each kind, once per frame.
-    pub(crate) fn pin(&self, table: Mfn, level: Level, owner: FrameOwner) -> Applied {
-        self.frames.with_tables(|tables| {
-            let frame = self.frames.owned(table, owner)?;
-            self.frames.claim(tables, table, FrameType::Table(level))?;
-            let pinned = std::mem::replace(&mut frame.state.lock().pinned, true);
-            if pinned {
-                self.frames.unclaim(tables, frame);
-                return Err(Errno::INVAL);
+    /// What only a domain with I/O memory may do; otherwise refused with `errno`.
+    fn io_only(&self, errno: Errno) -> Result<(), Errno> {
+        if self.machine.domain.is_privileged() { Ok(()) } else { Err(errno) }
+    }
+
+    /// Drops TLB entries. An address that the guest may not name, or that is not one, is no error and
+    /// drops nothing.
+    ///
+    /// # Errors
+    /// None of Xen's; whatever else `op` may be is not modelled.
+    fn flush(&self, by: VcpuId, op: MmuextOp) -> Result<(), Errno> {
+        let tlbs = &self.machine.tlbs;
+        let (scope, address) = match op {
+            MmuextOp::TlbFlushLocal => (FlushScope::Local, None),
+            MmuextOp::TlbFlushMulti { vcpus } => (FlushScope::Vcpus(vcpus), None),
+            MmuextOp::TlbFlushAll => (FlushScope::All, None),
+            MmuextOp::InvlpgLocal { address } => (FlushScope::Local, Some(address)),
+            MmuextOp::InvlpgMulti { address, vcpus } => (FlushScope::Vcpus(vcpus), Some(address)),
+            MmuextOp::InvlpgAll { address } => (FlushScope::All, Some(address)),
+            _ => return Err(NotModelled::Hypercall.errno()),
+        };
+        match address {
+            None => tlbs.flush(by, scope),
+            Some(address) if address.is_canonical() && is_guest_address(address.value()) => {
+                tlbs.invalidate(by, scope, address);
             }
-            Ok(())
-        })
-    }
-
-    fn unpin(&self, table: Mfn, owner: FrameOwner) -> Applied {
-        self.frames.with_tables(|tables| {
-            let frame = self.frames.owned(table, owner)?;
-            let pinned = std::mem::replace(&mut frame.state.lock().pinned, false);
-            if !pinned {
-                return Err(Errno::INVAL);
-            }
-            self.frames.unclaim(tables, frame);
-            Ok(())
-        })
-    }
-
-    /// Copies the frame `source`, or zeros where there is none, into a frame that is or may become
-    /// writable.
-    fn fill_page(&self, destination: Mfn, source: Option<Mfn>, owner: FrameOwner) -> Result<(), Errno> {
-        let source = source.map(|source| self.frames.owned(source, owner)).transpose()?;
-        let frame = self.frames.owned(destination, owner)?;
-        let contents = source.map_or_else(|| Box::new([0; ENTRIES_PER_TABLE]), |source| source.contents());
-        let _tables = self.frames.tables.read();
-        if frame.state.lock().claim(FrameType::Writable) != Claim::Taken {
-            return Err(Errno::INVAL);
+            Some(_) if self.planted(Fault::InvlpgAddressChecked) => return Err(Errno::INVAL),
+            Some(_) => {}
         }
-        for (index, word) in contents.iter().enumerate() {
-            frame.word(index).store(*word, Ordering::SeqCst);
-        }
-        frame.state.lock().unclaim();
         Ok(())
     }
 
     fn set_ldt(&self, vcpu: VcpuId, base: VirtAddr, entries: u64) -> Result<(), Errno> {
         let address = base.value();
-        let usable = address.is_multiple_of(PAGE_SIZE) && is_guest_address(address) && entries <= LDT_ENTRIES;
+        let short = entries <= LDT_ENTRIES || self.planted(Fault::LdtLengthUnchecked);
+        let usable = address.is_multiple_of(PAGE_SIZE) && is_guest_address(address) && short;
         if entries != 0 && !usable {
             return Err(Errno::INVAL);
         }

@@ -1,12 +1,13 @@
 //! `update_va_mapping`: the L1 entry by which the live tables map an address.
 
-use hypercall::{DomId, Errno, Level, Operation, Pte, VcpuId, VirtAddr};
+use hypercall::{DomId, Errno, Operation, Pte, VaFlush, VcpuId, VirtAddr};
 
 use super::Args;
 use super::decode::va_flush;
 use crate::MockXen;
-use crate::frames::FrameOwner;
-use crate::memory::{ArgumentSource, is_guest_address};
+use crate::domain::FrameOwner;
+use crate::memory::ArgumentSource;
+use crate::planted::Fault;
 use crate::validate::AccessedDirty;
 
 impl MockXen {
@@ -23,9 +24,14 @@ impl MockXen {
         source: &S,
     ) -> Result<(), Errno> {
         let pte = Pte::from_bits(pte);
-        let owner = domain.map_or(Ok(FrameOwner::Domain), FrameOwner::named);
-        let written = owner.and_then(|owner| self.write_mapping(vcpu, va, pte, owner));
-        let flush = va_flush(source, flags, self.vcpu_count());
+        let early = self.planted(Fault::BitmapReadFirst) && va_flush(source, flags, self.vcpu_count()).is_none();
+        let written = match domain.map_or(Ok(FrameOwner::Domain), |domain| self.named(domain)) {
+            Ok(_) if early => Err(Errno::FAULT),
+            Ok(owner) => self.write_mapping(vcpu, va, pte, owner),
+            Err(errno) => Err(errno),
+        };
+        let looked_at = written.is_ok() || self.has_witness();
+        let flush = if looked_at { va_flush(source, flags, self.vcpu_count()) } else { None };
         let va = VirtAddr::unchecked(va);
         let operation = || {
             flush.map(|flush| match domain {
@@ -35,20 +41,25 @@ impl MockXen {
         };
         self.tell(vcpu, operation, Some(written));
         written?;
-        if flush.is_none() { Err(Errno::FAULT) } else { Ok(()) }
+        match flush {
+            Some(VaFlush::Tlb(scope)) => self.machine.tlbs.flush(vcpu, scope),
+            Some(VaFlush::Invlpg(scope)) => self.machine.tlbs.invalidate(vcpu, scope, va),
+            Some(VaFlush::None) => {}
+            None if self.planted(Fault::BitmapFaultIgnored) => {}
+            None => return Err(Errno::FAULT),
+        }
+        Ok(())
     }
 
-    /// The tables below a base pointer in use are in use at their levels, so what the walk ends at
-    /// is an L1 table.
-    ///
     /// # Errors
-    /// `-EINVAL` where the address is not the guest's or no L1 table translates it; what the entry
-    /// is refused with.
+    /// `-EPERM` where an unprivileged domain names `DOMID_XEN`, `-EINVAL` where the address is not the
+    /// guest's or no L1 table in use translates it; what the entry is refused with.
     fn write_mapping(&self, vcpu: VcpuId, va: u64, pte: Pte, owner: FrameOwner) -> Result<(), Errno> {
-        let tables = self.frames.tables.read();
+        self.machine.domain.may_map(owner)?;
+        let missing = self.refusal(Fault::VaWithoutTableFault, Errno::FAULT, Errno::INVAL);
+        let tables = self.machine.tables();
         let base = self.vcpu_state(vcpu).lock().base;
-        let walked = self.frames.walk(base, va, Level::L1).filter(|_| is_guest_address(va)).ok_or(Errno::INVAL)?;
-        let entry = (walked.table, walked.index);
-        self.frames.update_l1(&tables, entry, pte, AccessedDirty::Replace, owner).map(drop)
+        let slot = self.machine.live_l1(&tables, base, va).ok_or(missing)?;
+        self.machine.update_l1(&tables, slot, pte, AccessedDirty::Replace, owner).map(drop)
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use hypercall::{Errno, Mfn, Pte, PteFlags};
 
-use super::{FrameOwner, Owner};
-use crate::not_modelled::NotModelled;
+use super::Owner;
+use crate::domain::FrameOwner;
 
 /// The processor's physical address width in bits.
 const PHYSICAL_BITS: u32 = 40;
@@ -86,21 +86,30 @@ impl Layout {
         }
     }
 
-    /// The present L1 entry under which the guest gets a frame that is no memory, or `DOMID_IO`'s.
+    /// The frames of the machine-to-physical table.
+    pub(crate) fn machine_to_physical_frames(&self) -> impl Iterator<Item = Mfn> + use<> {
+        (self.machine_to_physical().number()..self.heap().number()).map(Mfn::new)
+    }
+
+    /// Whether `mfn` may be read by the hardware domain but not written: its stores are dropped.
+    pub(crate) fn is_read_only_io(mfn: Mfn) -> bool {
+        IO_APIC.contains(&mfn.number())
+    }
+
+    /// The present L1 entry under which a domain gets a frame that is no memory, or `DOMID_IO`'s.
+    /// `permitted` says whether the domain may have I/O frames at all.
     ///
     /// A cacheable attribute becomes uncacheable, and a frame that may only be read loses RW.
     ///
     /// # Errors
-    /// `-EPERM` where the guest may not have it, `-EINVAL` for the highest number there is.
-    pub(crate) fn io_entry(entry: Pte, owner: FrameOwner) -> Result<Pte, Errno> {
-        if owner == FrameOwner::Xen {
-            return Err(NotModelled::HypervisorFrames.errno());
-        }
+    /// `-EPERM` where the domain may not have it, `-EINVAL` for the highest number there is.
+    pub(crate) fn io_entry(entry: Pte, owner: FrameOwner, permitted: bool) -> Result<Pte, Errno> {
         let number = entry.frame().number();
         if number == HIGHEST {
             return Err(Errno::INVAL);
         }
-        if number >> (PHYSICAL_BITS - 12) != 0 || LOCAL_APIC.contains(&number) {
+        let on_the_bus = number >> (PHYSICAL_BITS - 12) == 0;
+        if !permitted || owner == FrameOwner::Xen || !on_the_bus || LOCAL_APIC.contains(&number) {
             return Err(Errno::PERM);
         }
         let mut flags = uncached(entry.flags());

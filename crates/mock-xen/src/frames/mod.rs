@@ -1,88 +1,36 @@
-//! The machine's frames: who owns each, what the guest's own are used as, and what they hold.
-//!
-//! # Locks
-//! Two kinds, taken in this order and never the other way:
-//! 1. [`Frames::tables`], a reader-writer lock over *which frames are page tables or descriptor
-//!    pages*. Who holds it shared may rely on a table staying one and may take and give back
-//!    references of plain frames; who holds it exclusively may turn frames into tables and back.
-//!    It is taken once per operation, never while it is already held.
-//! 2. A vCPU's state or a frame's own: leaves, no lock is taken while one of them is held, and never
-//!    two at once.
+//! The machine's frames: who owns each, what those with an owner of their own are used as, and what
+//! they hold.
 //!
 //! Frame contents are atomics and need no lock, as on the machine: an L1 update installs its entry
 //! by compare-and-exchange after it has taken the new references and gives the references of
 //! exactly that entry back which it replaced, so that vCPUs that write one entry at once never
-//! count one twice.
+//! count one twice. A frame's state has a lock of its own, a leaf (see [`crate::machine`]).
 
 mod directory;
 mod layout;
 mod state;
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hypercall::{DomId, ENTRIES_PER_TABLE, Errno, Mfn, Pfn};
-use parking_lot::{Mutex, RwLock};
+use hypercall::{ENTRIES_PER_TABLE, Errno, Mfn, Pfn};
+use parking_lot::Mutex;
 
 pub(crate) use directory::Directory;
 pub(crate) use layout::CACHE_ATTRIBUTE;
 pub use layout::Layout;
-pub(crate) use state::{Claim, FrameState};
+pub(crate) use state::{Claim, FrameState, Progress, Unclaim};
 pub use state::{FrameType, FrameView, Owner};
 
-use crate::not_modelled::NotModelled;
+use crate::domain::FrameOwner;
 
-/// The right to rely on what is a table (`&Tables`) or to change it (`&mut Tables`).
-#[derive(Debug, Default)]
-pub(crate) struct Tables {
-    /// Whether the operation under way left a table to be put away after it, which makes Xen
-    /// continue the hypercall once more (`old_guest_table`).
-    old_table: bool,
-}
-
-impl Tables {
-    /// Notes that a table is left to be put away.
-    pub(crate) const fn leave_old_table(&mut self) {
-        self.old_table = true;
-    }
-
-    /// Whether a table was left since the last time this was asked.
-    pub(crate) fn take_old_table(&mut self) -> bool {
-        std::mem::take(&mut self.old_table)
-    }
-}
-
-/// The domain whose frames an operation names, once its number has been looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FrameOwner {
-    /// The guest itself.
-    Domain,
-    /// `DOMID_IO`.
-    Io,
-    /// `DOMID_XEN`.
-    Xen,
-}
-
-impl FrameOwner {
-    /// The owner a guest names by `domain`.
-    ///
-    /// # Errors
-    /// `-ESRCH` for a domain that is not there and for the guest's own number, where Xen wants
-    /// `DOMID_SELF`.
-    pub(crate) const fn named(domain: DomId) -> Result<Self, Errno> {
-        match domain {
-            DomId::SELF => Ok(Self::Domain),
-            DomId::IO => Ok(Self::Io),
-            DomId::XEN => Ok(Self::Xen),
-            _ => Err(Errno::SRCH),
-        }
-    }
-}
-
-/// A frame the guest owns.
+/// A frame that is somebody's and can be mapped: the guest's, or one that Xen shares with it.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) mfn: Mfn,
+    /// [`Owner::Domain`] or [`Owner::Xen`].
+    pub(crate) owner: Owner,
     /// Where the guest counts it; `None` for one that Xen shares with the guest.
     pub(crate) pfn: Option<Pfn>,
     pub(crate) m2p: AtomicU64,
@@ -92,12 +40,23 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(mfn: Mfn, pfn: Option<Pfn>) -> Self {
-        let (state, word) = match pfn {
-            Some(pfn) => (FrameState::ALLOCATED, pfn.number()),
-            None => (FrameState::SHARED, UNMAPPED_M2P),
-        };
-        Self { mfn, pfn, m2p: AtomicU64::new(word), state: Mutex::new(state), words: OnceLock::new() }
+    /// Memory of the guest, which counts it as `pfn`.
+    pub(crate) fn memory(mfn: Mfn, pfn: Pfn) -> Self {
+        Self::with((mfn, Some(pfn)), Owner::Domain, FrameState::ALLOCATED, pfn.number())
+    }
+
+    /// Xen's page for events and time, which is the guest's to write.
+    pub(crate) fn shared_info(mfn: Mfn) -> Self {
+        Self::with((mfn, None), Owner::Domain, FrameState::SHARED, UNMAPPED_M2P)
+    }
+
+    /// A frame of the machine-to-physical table, which anybody may read.
+    pub(crate) fn machine_to_physical(mfn: Mfn) -> Self {
+        Self::with((mfn, None), Owner::Xen, FrameState::SHARED_READ_ONLY, UNMAPPED_M2P)
+    }
+
+    const fn with((mfn, pfn): (Mfn, Option<Pfn>), owner: Owner, state: FrameState, m2p: u64) -> Self {
+        Self { mfn, owner, pfn, m2p: AtomicU64::new(m2p), state: Mutex::new(state), words: OnceLock::new() }
     }
 
     /// Whether Xen handed it out from its own heap, which forbids other cache attributes.
@@ -115,11 +74,26 @@ impl Frame {
         &self.words.get_or_init(|| (0..ENTRIES_PER_TABLE).map(|_| AtomicU64::new(0)).collect())[index]
     }
 
+    /// Stores word `index`.
+    pub(crate) fn store(&self, index: usize, word: u64) {
+        self.word(index).store(word, Ordering::SeqCst);
+    }
+
     /// Everything in it.
     pub(crate) fn contents(&self) -> Box<[u64; ENTRIES_PER_TABLE]> {
         let mut all = Box::new([0; ENTRIES_PER_TABLE]);
         all.iter_mut().enumerate().for_each(|(index, word)| *word = self.load(index));
         all
+    }
+
+    /// Takes a general reference.
+    pub(crate) fn hold(&self) {
+        self.state.lock().general_count += 1;
+    }
+
+    /// Gives a general reference back.
+    pub(crate) fn unhold(&self) {
+        self.state.lock().general_count -= 1;
     }
 }
 
@@ -128,8 +102,12 @@ impl Frame {
 pub(crate) enum Place<'a> {
     /// A frame of the guest.
     Guest(&'a Frame),
-    /// A frame of somebody else: never [`Owner::Domain`].
-    Other(Owner),
+    /// A frame of `DOMID_XEN`.
+    Xen(&'a Frame),
+    /// A frame of `DOMID_IO`.
+    Io,
+    /// Memory that is nobody's, for all a guest can tell.
+    Nobody,
     /// No memory; devices at most.
     Absent,
 }
@@ -143,58 +121,69 @@ pub(crate) struct Frames {
     pub(crate) layout: Layout,
     directory: Directory,
     all: Vec<Frame>,
-    /// Machine-to-physical words the guest wrote for frames that are not its own.
-    other_m2p: Mutex<std::collections::BTreeMap<Mfn, u64>>,
-    /// See the module's locks.
-    pub(crate) tables: RwLock<Tables>,
+    /// Machine-to-physical words the guest wrote for I/O frames.
+    io_m2p: Mutex<BTreeMap<Mfn, u64>>,
 }
 
 impl Frames {
-    /// The machine `layout` describes with the guest's frames `all`, each at a number of its own.
-    pub(crate) fn new(layout: Layout, all: Vec<Frame>) -> Self {
+    /// The machine `layout` describes with the guest's `memory`, each at a number of its own.
+    pub(crate) fn new(layout: Layout, memory: impl Iterator<Item = Frame>) -> Self {
+        let table = layout.machine_to_physical_frames().map(Frame::machine_to_physical);
+        let all: Vec<_> = memory.chain([Frame::shared_info(layout.shared_info())]).chain(table).collect();
         let directory = Directory::of(all.iter().map(|frame| frame.mfn));
-        Self { layout, directory, all, other_m2p: Mutex::default(), tables: RwLock::default() }
+        Self { layout, directory, all, io_m2p: Mutex::default() }
     }
 
-    /// The guest's frames, in no particular order.
+    /// Every frame with a state, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Frame> {
         self.all.iter()
+    }
+
+    /// The frame `mfn`, if it has a state.
+    #[inline]
+    pub(crate) fn get(&self, mfn: Mfn) -> Option<&Frame> {
+        self.all.get(self.directory.position(mfn)?)
     }
 
     /// The guest's frame `mfn`.
     #[inline]
     pub(crate) fn guest(&self, mfn: Mfn) -> Option<&Frame> {
-        self.all.get(self.directory.position(mfn)?)
+        self.get(mfn).filter(|frame| frame.owner == Owner::Domain)
     }
 
     /// What is at `mfn`.
+    #[inline]
     pub(crate) fn place(&self, mfn: Mfn) -> Place<'_> {
-        match self.guest(mfn) {
-            Some(frame) => Place::Guest(frame),
-            None => self.layout.owner(mfn).map_or(Place::Absent, Place::Other),
+        match self.get(mfn) {
+            Some(frame) if frame.owner == Owner::Domain => Place::Guest(frame),
+            Some(frame) => Place::Xen(frame),
+            None => match self.layout.owner(mfn) {
+                None => Place::Absent,
+                Some(Owner::Io) => Place::Io,
+                Some(_) => Place::Nobody,
+            },
         }
     }
 
-    /// The guest's frame `mfn`, where an operation names it as a frame of `owner`.
+    /// The frame `mfn`, where an operation names it as one of `owner`'s.
     ///
     /// # Errors
-    /// `-EINVAL` where it is not the guest's or not named as such; not modelled where the frame is
-    /// `DOMID_XEN`'s and named so.
+    /// `-EINVAL` where it is not that owner's, and for I/O frames, with which nothing can be done
+    /// that needs this.
     pub(crate) fn owned(&self, mfn: Mfn, owner: FrameOwner) -> Result<&Frame, Errno> {
         match (self.place(mfn), owner) {
-            (Place::Guest(frame), FrameOwner::Domain) => Ok(frame),
-            (Place::Other(Owner::Xen), FrameOwner::Xen) => Err(NotModelled::HypervisorFrames.errno()),
+            (Place::Guest(frame), FrameOwner::Domain) | (Place::Xen(frame), FrameOwner::Xen) => Ok(frame),
             _ => Err(Errno::INVAL),
         }
     }
 
-    /// Stores a machine-to-physical word (`MMU_MACHPHYS_UPDATE`); any value is taken.
+    /// Stores a machine-to-physical word (`MMU_MACHPHYS_UPDATE`); any value is taken (XSA-251).
     ///
     /// # Errors
     /// As [`Frames::owned`], except that `DOMID_IO`'s frames are open to whoever names them so.
     pub(crate) fn set_m2p(&self, mfn: Mfn, value: u64, owner: FrameOwner) -> Result<(), Errno> {
-        if let (Place::Other(Owner::Io), FrameOwner::Io) = (self.place(mfn), owner) {
-            self.other_m2p.lock().insert(mfn, value);
+        if let (Place::Io, FrameOwner::Io) = (self.place(mfn), owner) {
+            self.io_m2p.lock().insert(mfn, value);
             return Ok(());
         }
         self.owned(mfn, owner)?.m2p.store(value, Ordering::SeqCst);
@@ -204,17 +193,30 @@ impl Frames {
     /// The machine-to-physical word of `mfn`; `None` where there is no memory.
     pub(crate) fn m2p(&self, mfn: Mfn) -> Option<u64> {
         match self.place(mfn) {
-            Place::Guest(frame) => Some(frame.m2p.load(Ordering::SeqCst)),
-            Place::Other(_) => Some(self.other_m2p.lock().get(&mfn).copied().unwrap_or(UNMAPPED_M2P)),
+            Place::Guest(frame) | Place::Xen(frame) => Some(frame.m2p.load(Ordering::SeqCst)),
+            Place::Io => Some(self.io_m2p.lock().get(&mfn).copied().unwrap_or(UNMAPPED_M2P)),
+            Place::Nobody => Some(UNMAPPED_M2P),
             Place::Absent => None,
         }
+    }
+
+    /// Word `index` of a frame as a load finds it: the machine-to-physical table's frames show its
+    /// first words.
+    pub(crate) fn load(&self, frame: &Frame, index: usize) -> u64 {
+        if frame.owner == Owner::Domain {
+            return frame.load(index);
+        }
+        let before = frame.mfn.number() - self.layout.machine_to_physical().number();
+        let mfn = Mfn::new(before * ENTRIES_PER_TABLE as u64 + index as u64);
+        self.m2p(mfn).unwrap_or(UNMAPPED_M2P)
     }
 
     /// The frame as Xen describes it; `None` where there is no memory.
     pub(crate) fn view(&self, mfn: Mfn) -> Option<FrameView> {
         match self.place(mfn) {
-            Place::Guest(frame) => Some(frame.state.lock().view()),
-            Place::Other(owner) => Some(FrameView { owner, ..FrameState::ALLOCATED.view() }),
+            Place::Guest(frame) | Place::Xen(frame) => Some(frame.state.lock().view(frame.owner)),
+            Place::Io => Some(FrameState::SHARED.view(Owner::Io)),
+            Place::Nobody => Some(FrameState::ALLOCATED.view(Owner::Nobody)),
             Place::Absent => None,
         }
     }

@@ -18,6 +18,10 @@ impl ArgumentSource for ArgumentMemory<'_> {
         Some(words)
     }
 
+    fn can_read(&self, address: u64, bytes: u64) -> bool {
+        (0..bytes).step_by(8).all(|offset| ArgumentMemory::read(self, address.wrapping_add(offset)).is_some())
+    }
+
     fn read_done(&self, address: u64) -> Option<u32> {
         ArgumentMemory::read_done(self, address)
     }
@@ -63,6 +67,11 @@ impl ArgumentSource for SliceMemory<'_> {
             *word = self.word(address.checked_add(offset)?)?;
         }
         Some(words)
+    }
+
+    /// Only updates lie here.
+    fn can_read(&self, _address: u64, bytes: u64) -> bool {
+        bytes == 0
     }
 
     fn read_done(&self, address: u64) -> Option<u32> {

@@ -6,11 +6,12 @@ use super::{
     Finding, Moment, Rule,
     history::Fate,
     queue::{Arrival, Taken},
-    request::{Cut, Request, Standing},
+    request::{Cut, PassedBy, Request, Standing},
     state::{Owed, State},
 };
 
-type Outcome = Result<(), Errno>;
+/// Whether the hypervisor applied an operation, or why it refused it.
+pub(super) type Outcome = Result<(), Errno>;
 
 impl State {
     pub(super) fn arrived(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Option<Outcome>) {
@@ -24,7 +25,7 @@ impl State {
         queue.counters.arrivals += 1;
         match queue.arrive(operation, outcome.is_ok(), now) {
             Arrival::For(taken) => self.arrived_for(vcpu, operation, outcome, taken, now),
-            Arrival::Early => {}
+            Arrival::Early | Arrival::Again => {}
             Arrival::Nothing => self.arrived_for_nothing(vcpu, operation, outcome, now),
         }
         self.vcpu(vcpu).queue.remember(operation, now, outcome.is_ok());
@@ -54,6 +55,13 @@ impl State {
         self.vcpu(vcpu).queue.hypercall = Some(now);
     }
 
+    /// The vCPU has these base pointers loaded; what was loaded before the referee listened is not known
+    /// otherwise.
+    pub(super) fn loaded(&mut self, vcpu: VcpuId, kernel: Mfn, user: Option<Mfn>) {
+        self.tick();
+        self.vcpu(vcpu).bases = [Some(kernel), user];
+    }
+
     pub(super) fn hypercall_ends(&mut self, vcpu: VcpuId) {
         self.unmasked(vcpu);
         self.vcpu(vcpu).queue.hypercall = None;
@@ -76,6 +84,7 @@ impl State {
 
     fn arrived_for(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Outcome, taken: Taken, now: Moment) {
         self.report_order(&taken, outcome, now);
+        self.report_passed(&taken, now);
         let queue = &mut self.vcpu(vcpu).queue;
         for request in &taken.requests {
             if request.effect.is_flush() {
@@ -88,7 +97,26 @@ impl State {
         {
             queue.expect_flushes_again(request.moment);
         }
+        if taken.requests.iter().any(|request| request.excuse.is_some()) {
+            queue.resumed = now;
+        }
+        if let Some(first) = taken.requests.first()
+            && outcome.is_err()
+        {
+            queue.excuse_behind(first.moment, now);
+        }
         self.count_outcome(vcpu, operation, outcome, taken.requests);
+    }
+
+    /// The newest of what arrives was still pending, whichever explanation of the arrivals is right.
+    fn report_passed(&mut self, taken: &Taken, now: Moment) {
+        let Some((request, by)) = taken.requests.last().and_then(|last| Some((last, last.passed_by?))) else { return };
+        match (by, request.operation) {
+            (PassedBy::Write(rule), Operation::Update { update, .. }) => {
+                self.report(rule, request, now, Finding::WrittenPast { entry: update.slot.address() });
+            }
+            _ => self.report(Rule::R11, request, now, Finding::RawRead),
+        }
     }
 
     fn report_order(&mut self, taken: &Taken, outcome: Outcome, now: Moment) {
@@ -120,7 +148,7 @@ impl State {
     fn arrived_for_nothing(&mut self, vcpu: VcpuId, operation: &Operation, outcome: Outcome, now: Moment) {
         let known = self.vcpu(vcpu).queue.history.fate(operation);
         let is_late = self.queues().any(|queue| queue.take_overdue(operation));
-        if is_late || (known.is_some() && is_idempotent(operation)) {
+        if is_late {
             return;
         }
         let elsewhere = self.queues().find_map(|queue| queue.arrive_elsewhere(operation, now));
@@ -132,7 +160,7 @@ impl State {
         match known {
             Some((before, Fate::Applied)) => self.unasked(vcpu, operation, now, Finding::AppliedTwice { before }),
             Some((before, Fate::Refused)) => self.unasked(vcpu, operation, now, Finding::RefusedTwice { before }),
-            Some((_, Fate::Merged { asker, asked, by })) => {
+            Some((_, Fate::Merged { asker, asked, by, .. })) => {
                 let finding = Finding::Overtaken { by: by.operation, asked: by.asked };
                 self.report_operation(by.rule, *operation, asker, asked, now, finding);
             }
@@ -170,28 +198,22 @@ impl State {
     }
 
     fn report_still_loaded(&mut self, unpinned_on: VcpuId, table: Mfn, operation: &Operation, now: Moment) {
-        let is_switch = |request: &Request| match request.operation {
-            Operation::Mmuext {
-                op: MmuextOp::NewBaseptr { table: to } | MmuextOp::NewUserBaseptr { table: to },
-                ..
-            } => to != table,
+        let is_switch = |bases: &[Option<Mfn>; 2], request: &Request| match request.operation {
+            Operation::Mmuext { op: MmuextOp::NewBaseptr { table: to }, .. } => bases[0] == Some(table) && to != table,
+            Operation::Mmuext { op: MmuextOp::NewUserBaseptr { table: to }, .. } => {
+                bases[1] == Some(table) && to != table
+            }
             _ => false,
         };
         let still: Vec<Request> = self
             .vcpus
             .iter()
-            .filter(|(at, vcpu)| **at != unpinned_on && vcpu.bases.contains(&Some(table)))
-            .filter_map(|(_, vcpu)| vcpu.queue.requests().find(|request| is_switch(request)).copied())
+            .filter(|(at, _)| **at != unpinned_on)
+            .filter_map(|(_, vcpu)| vcpu.queue.requests().find(|request| is_switch(&vcpu.bases, request)).copied())
             .collect();
         for switch in still {
             let finding = Finding::BaseStillLoaded { table, on: switch.asker.vcpu };
             self.report_operation(Rule::R12, *operation, switch.asker, switch.moment, now, finding);
         }
     }
-}
-
-/// Whether doing it twice is doing it once: a TLB flush, issued again after a write that was attempted
-/// again.
-const fn is_idempotent(operation: &Operation) -> bool {
-    matches!(operation, Operation::Mmuext { op, .. } if op.is_tlb_flush())
 }

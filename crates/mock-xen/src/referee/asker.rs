@@ -120,4 +120,6 @@ impl fmt::Display for Moment {
 pub struct RequestId {
     pub(super) vcpu: VcpuId,
     pub(super) moment: Moment,
+    /// Whether it was asked outside any region, and not as synchronous.
+    pub(super) is_outside: bool,
 }

@@ -4,7 +4,7 @@ use hypercall::{Level, MmuUpdate, Operation, Pte, PteSlot, Subject, UpdateComman
 
 use super::{
     Asker, Context, Finding, RequestId, Rule, SyncPoint,
-    request::{Deferral, Request, Standing},
+    request::{Deferral, PassedBy, Request, Standing},
     settings::Wish,
     state::State,
 };
@@ -22,12 +22,14 @@ impl State {
     pub(super) fn answered(&mut self, id: RequestId) {
         let now = self.tick();
         let vcpu = self.vcpu(id.vcpu);
-        let follows_region = vcpu.follows_region;
+        let is_leaked = vcpu.shadow.is_lazy();
         let is_due =
             |request: &Request| !request.deferral.is_allowed() && !matches!(request.standing, Standing::Perhaps);
         if vcpu.queue.request(id.moment).is_some_and(is_due) {
-            let rule = |request: &Request| return_rule(request, follows_region);
+            let rule = |request: &Request| return_rule(request, is_leaked);
             self.fall_due(Some(id.vcpu), now, SyncPoint::Return, rule, |request| request.moment == id.moment);
+        } else if id.is_outside {
+            vcpu.shadow.deny();
         }
         self.demand_reports(now, |request| request.id() == id && !request.deferral.is_allowed());
     }
@@ -53,6 +55,7 @@ impl State {
         for request in pending {
             self.report(Rule::R11, &request, now, Finding::RawRead);
         }
+        self.queues().for_each(|queue| queue.pass_by(slot, |_| PassedBy::Read));
     }
 
     /// A write of an entry that went past the library is never deferred, so it must not overtake.
@@ -63,18 +66,21 @@ impl State {
         let operation = Operation::Update { update, subject: Subject::SELF };
         let deferral = if asker.context == Context::Interrupt { Deferral::Interrupt } else { Deferral::Never };
         let write = self.request(asker, operation, Level::L1, deferral);
-        let Some(overtaken) = self.vcpu(asker.vcpu).queue.conflicting(&write.effect).copied() else { return };
+        let queue = &mut self.vcpu(asker.vcpu).queue;
+        queue.pass_by(slot, |older| PassedBy::Write(write.overtaking(older).rule));
+        let Some(overtaken) = queue.conflicting(&write.effect).copied() else { return };
         let rule = write.overtaking(&overtaken).rule;
         self.report(rule, &overtaken, now, Finding::WrittenPast { entry: slot.address() });
     }
 }
 
-/// The rule that is broken when `request` still waits although its call has returned.
-const fn return_rule(request: &Request, follows_region: bool) -> Rule {
+/// The rule that is broken when `request` still waits although its call has returned. `is_leaked`: a library
+/// that takes a predecessor's depth for the task's would let it wait.
+const fn return_rule(request: &Request, is_leaked: bool) -> Rule {
     match request.deferral {
         Deferral::Interrupt => Rule::R6,
         Deferral::Paused => Rule::R5,
-        _ if follows_region => Rule::R7,
+        Deferral::Outside if is_leaked => Rule::R7,
         _ if request.effect.is_flush() => Rule::R12,
         _ => Rule::R1,
     }

@@ -86,6 +86,11 @@ impl Effect {
         matches!((self, other), (Self::Entry(a, _), Self::Entry(b, _)) if a == b)
     }
 
+    /// The TLBs it flushes, if it does.
+    pub(super) const fn reach(&self) -> Option<Reach> {
+        if let Self::Flush(reach) = self { Some(*reach) } else { None }
+    }
+
     pub(super) const fn is_flush(&self) -> bool {
         matches!(self, Self::Flush(_))
     }

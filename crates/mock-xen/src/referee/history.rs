@@ -25,6 +25,8 @@ pub(super) enum Fate {
         asker: Asker,
         asked: Moment,
         by: Overtaker,
+        /// Whether it had stood behind a refused one before, so that it may be reported all the same.
+        is_excused: bool,
     },
 }
 

@@ -23,10 +23,10 @@
 //! got to it, with its result, or `None` for one behind a refused one of the same array.
 //!
 //! What the two sides may differ in: writes of one L1 entry may be merged by the rules of PRESERVE_AD
-//! while nothing but L1 updates for the same domains lies between them; a TLB flush may do the work
+//! while nothing but L1 updates for the same domains and registers of the vCPU lies between them; a TLB flush may do the work
 //! of others asked beside it; L1 updates of different entries, and the few other pairs proven in
 //! `effect.rs`, may change places. Operations behind a refused one may be attempted later or reported,
-//! and a TLB flush be issued again after them; trying them again breaks the order only if something
+//! and TLB flushes be issued again after them, which otherwise arrive no more often than they were asked; trying them again breaks the order only if something
 //! with which they do not commute has become effective in between.
 //!
 //! Memory is bounded by the tasks that have not ended, what is pending, [`Settings::REMEMBERED`] arrivals on
@@ -48,6 +48,7 @@ mod reach;
 mod request;
 mod rule;
 mod settings;
+mod shadow;
 mod state;
 mod syncing;
 mod task;
@@ -56,7 +57,7 @@ mod violation;
 
 use core::fmt;
 
-use hypercall::{Errno, Operation, Pte, PteSlot, VcpuId};
+use hypercall::{Errno, Mfn, Operation, Pte, PteSlot, VcpuId};
 use parking_lot::Mutex;
 
 pub use asker::{Asker, Context, Moment, RequestId, TaskId};
@@ -139,7 +140,8 @@ impl Referee {
         self.state.lock().flushed(asker);
     }
 
-    /// The batcher has reported that the task leaked its regions, and has ended them (R2).
+    /// The batcher has reported that the task leaked its regions, and has ended them (R2). A report
+    /// where nothing is open is false, and so is one of a region that is left afterwards.
     pub fn leak_reported(&self, asker: Asker) {
         self.state.lock().leak_reported(asker);
     }
@@ -160,26 +162,34 @@ impl Referee {
     }
 
     /// The guest has been told, on `vcpu`, that `operation`, as asked or as merged, was refused with
-    /// `errno` (R14).
+    /// `errno` (R14): once for each refusal. For what did not arrive, see [`Referee::hypercall_refused`].
     pub fn failed(&self, vcpu: VcpuId, operation: &Operation, errno: Errno) {
         self.state.lock().failed(vcpu, operation, errno);
     }
 
     /// The guest has been told, on `vcpu`, that `operation`, as asked or as merged, was not attempted
-    /// (R14).
+    /// (R14). That is so only of what stood in an array behind a refused operation, or was pending when one
+    /// asked before it on its vCPU, or a whole hypercall there, was refused.
     pub fn not_attempted(&self, vcpu: VcpuId, operation: &Operation) {
         self.state.lock().not_attempted(vcpu, operation);
     }
 
-    /// A completion callback of `asker` will have to run, once, before its region has been left (R13,
-    /// R14).
-    pub fn callback_due(&self, asker: Asker) -> CallbackId {
-        self.state.lock().callback_due(asker)
+    /// A hypercall of `vcpu` was refused with `errno` as a whole: what it carried did not arrive. Only what
+    /// is pending now may be reported as failed with this errno without having arrived (R14).
+    pub fn hypercall_refused(&self, vcpu: VcpuId, errno: Errno) {
+        self.state.lock().hypercall_refused(vcpu, errno);
     }
 
-    /// A completion callback has run.
-    pub fn callback_ran(&self, callback: CallbackId) {
-        self.state.lock().callback_ran(callback);
+    /// The completion callback of what `asker` has just asked for will have to run, once, before its region
+    /// has been left (R13, R14).
+    pub fn callback_due(&self, asker: Asker, request: RequestId) -> CallbackId {
+        self.state.lock().callback_due(asker, request)
+    }
+
+    /// A completion callback has run, and was given `status`: what became of its operation, `None` if it was
+    /// not attempted (R14).
+    pub fn callback_ran(&self, callback: CallbackId, status: Option<Result<(), Errno>>) {
+        self.state.lock().callback_ran(callback, status);
     }
 
     /// The batcher's accessor answered `value` for the entry at `slot`, of which memory held `memory`
@@ -222,6 +232,12 @@ impl Referee {
         self.state.lock().hypercall_ends(vcpu);
     }
 
+    /// `vcpu` runs on these base pointers from before the referee listened; it follows those that arrive by
+    /// itself (R12).
+    pub fn loaded(&self, vcpu: VcpuId, kernel: Mfn, user: Option<Mfn>) {
+        self.state.lock().loaded(vcpu, kernel, user);
+    }
+
     /// `operation` arrived at the hypervisor from `vcpu`: applied, refused, or, as `None`, not looked at
     /// because it stood behind a refused one.
     pub fn arrived(&self, vcpu: VcpuId, operation: &Operation, result: Option<Result<(), Errno>>) {
@@ -252,7 +268,9 @@ impl Referee {
         let state = self.state.lock();
         let pending = state.vcpus.values().map(|vcpu| vcpu.queue.pending()).sum();
         let (violations, found) = (state.violations.clone(), state.violation_count);
-        Verdict { violations, found, pending, counters: state.counters() }
+        let untold = state.owed.iter().filter(|owed| !owed.is_told).count();
+        let open = state.tasks.values().filter(|task| task.is_open()).count();
+        Verdict { violations, found, pending, untold, open, counters: state.counters() }
     }
 }
 
@@ -266,6 +284,10 @@ pub struct Verdict {
     pub found: u64,
     /// Operations that have not arrived.
     pub pending: usize,
+    /// Refusals of which the guest has not been told yet.
+    pub untold: usize,
+    /// Tasks that are inside a region or a pause.
+    pub open: usize,
     /// What became of the others.
     pub counters: Counters,
 }

@@ -1,8 +1,8 @@
 //! An operation that was asked for and is not yet known to be effective.
 
-use hypercall::Operation;
+use hypercall::{Errno, Operation, PteSlot};
 
-use super::{Asker, Context, Moment, RequestId, Rule, effect::Effect, history::Overtaker};
+use super::{Asker, Context, Moment, RequestId, Rule, chain::Write, effect::Effect, history::Overtaker};
 
 /// Until when an operation may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +11,9 @@ pub(super) enum Deferral {
     Region,
     /// Until the context switch it belongs to has ended.
     Switch,
-    /// Not at all: asked outside any region, or synchronous by its nature.
+    /// Not at all: asked outside any region.
+    Outside,
+    /// Not at all: synchronous by its nature.
     Never,
     /// Not at all: asked while laziness is paused.
     Paused,
@@ -50,6 +52,24 @@ pub(super) struct Cut {
     pub(super) overtaken: Option<Overtaker>,
 }
 
+/// Why an operation may be reported without having arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Excuse {
+    /// When something asked before it on the same vCPU was refused.
+    pub(super) since: Moment,
+    /// Why the hypercall was refused that may have carried it, if one was.
+    pub(super) call: Option<Errno>,
+}
+
+/// An access to an entry past the library, by which a write is passed if that was still pending.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PassedBy {
+    /// A raw read.
+    Read,
+    /// A write, and the rule that this breaks.
+    Write(Rule),
+}
+
 /// An operation that was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
@@ -59,13 +79,33 @@ pub(super) struct Request {
     pub(super) effect: Effect,
     pub(super) deferral: Deferral,
     pub(super) standing: Standing,
-    /// The run it belongs to, or, if it is no L1 update, the one that it begins; set by the queue.
+    /// The run it belongs to, or, if it separates two, the later one; set by the queue.
     pub(super) run: u64,
+    /// Why it may never arrive, if there is a reason.
+    pub(super) excuse: Option<Excuse>,
+    /// What went past it while it stood in [`Standing::Perhaps`].
+    pub(super) passed_by: Option<PassedBy>,
 }
 
 impl Request {
     pub(super) const fn id(&self) -> RequestId {
-        RequestId { vcpu: self.asker.vcpu, moment: self.moment }
+        RequestId { vcpu: self.asker.vcpu, moment: self.moment, is_outside: matches!(self.deferral, Deferral::Outside) }
+    }
+
+    /// Whether it updates the entry at `slot`, of whatever level.
+    pub(super) fn writes(&self, slot: PteSlot) -> bool {
+        match &self.operation {
+            Operation::Update { update, .. } => Write::of(update).is_some() && update.slot.same_entry(slot),
+            _ => false,
+        }
+    }
+
+    /// Whether the guest may be told, without its having arrived, that it was not attempted, or (`Some`)
+    /// that it was refused: so if it stood behind a refused operation or its hypercall was refused. Of
+    /// one that stood in an array nobody looked at, it is not known which of the two it was.
+    pub(super) fn may_be_reported(&self, errno: Option<Errno>) -> bool {
+        let is_cut = matches!(self.standing, Standing::Cut(_));
+        is_cut || self.excuse.is_some_and(|excuse| errno.is_none() || excuse.call == errno)
     }
 
     /// This operation as the one that became effective before `older`.
@@ -80,7 +120,7 @@ impl Request {
         match (self.deferral, self.asker.context) {
             _ if self.effect.is_flush() => Rule::R12,
             (_, Context::Interrupt) => Rule::R6,
-            (Deferral::Never | Deferral::Paused, _) => Rule::R10,
+            (Deferral::Outside | Deferral::Never | Deferral::Paused, _) => Rule::R10,
             _ if older.effect.is_flush() => Rule::R12,
             _ => Rule::R3,
         }

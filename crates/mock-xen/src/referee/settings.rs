@@ -44,6 +44,14 @@ impl Settings {
         Self { online: Some(vcpus), ..self }
     }
 
+    /// Only these vCPUs have TLBs, unless [`Settings::online`] has said which.
+    pub(crate) const fn online_by_default(self, vcpus: VcpuMask) -> Self {
+        match self.online {
+            Some(_) => self,
+            None => self.online(vcpus),
+        }
+    }
+
     /// Remembers the last `arrivals` of each vCPU: how far back an operation that arrives without
     /// having been asked for is known to be a repetition (R13).
     #[must_use]

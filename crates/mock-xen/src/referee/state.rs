@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use hypercall::{Errno, Level, Mfn, Operation, VcpuId};
 
 use super::{
-    Asker, CallbackId, Context, Counters, Finding, Moment, Rule, Settings, SyncPoint, TaskId, Violation,
+    Asker, CallbackId, Context, Counters, Finding, Moment, RequestId, Rule, Settings, SyncPoint, TaskId, Violation,
     queue::Queue,
     request::{Deferral, Request, Standing},
+    shadow::Shadow,
     task::{Task, Wrong},
     violation::Asked,
 };
@@ -27,8 +28,8 @@ pub(super) struct Vcpu {
     pub(super) masked: u32,
     /// Operations that have arrived since they were.
     pub(super) stretch: u32,
-    /// Whether the task that ran here before was taken off inside a region.
-    pub(super) follows_region: bool,
+    /// The depth that a library would have here which takes one task's for another's.
+    pub(super) shadow: Shadow,
     /// The loaded kernel and user base pointers.
     pub(super) bases: [Option<Mfn>; 2],
 }
@@ -50,6 +51,10 @@ pub(super) struct Owed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Callback {
     pub(super) asker: Asker,
+    /// What it is the callback of.
+    pub(super) request: RequestId,
+    /// As what that was reported without having arrived, if it was.
+    pub(super) given_up: Option<Option<Errno>>,
     pub(super) has_run: bool,
 }
 
@@ -92,7 +97,7 @@ impl State {
             queue: Queue::new(vcpu, settings),
             masked: 0,
             stretch: 0,
-            follows_region: false,
+            shadow: Shadow::default(),
             bases: [None; 2],
         })
     }
@@ -124,12 +129,10 @@ impl State {
     ) {
         let here = |at: &VcpuId| vcpu.is_none_or(|vcpu| vcpu == *at);
         let vcpus = self.vcpus.iter_mut().filter(|(at, _)| here(at));
-        let late: Vec<Request> = vcpus.flat_map(|(_, vcpu)| vcpu.queue.drain(now, &is_due)).collect();
-        for request in late {
-            let (rule, finding) = match request.standing {
-                Standing::Cut(_) => (Rule::R14, Finding::TailDropped),
-                _ => (rule(&request), Finding::StillQueued(point)),
-            };
+        let late: Vec<(Request, bool)> = vcpus.flat_map(|(_, vcpu)| vcpu.queue.drain(now, &is_due)).collect();
+        for (request, is_tail) in late {
+            let (rule, finding) =
+                if is_tail { (Rule::R14, Finding::TailDropped) } else { (rule(&request), Finding::StillQueued(point)) };
             self.report(rule, &request, now, finding);
         }
     }
@@ -142,7 +145,7 @@ impl State {
             _ if is_immediate => Deferral::Never,
             Context::Switch => Deferral::Switch,
             Context::Task if task.is_lazy() => Deferral::Region,
-            Context::Task => Deferral::Never,
+            Context::Task => Deferral::Outside,
         }
     }
 
@@ -150,7 +153,17 @@ impl State {
     pub(super) fn request(&mut self, asker: Asker, operation: Operation, level: Level, deferral: Deferral) -> Request {
         let moment = self.moment;
         let effect = self.vcpu(asker.vcpu).queue.effect(&operation, level);
-        Request { moment, asker, operation, effect, deferral, standing: Standing::Queued, run: 0 }
+        Request {
+            moment,
+            asker,
+            operation,
+            effect,
+            deferral,
+            standing: Standing::Queued,
+            run: 0,
+            excuse: None,
+            passed_by: None,
+        }
     }
 
     /// Reports a rule broken for `request`.

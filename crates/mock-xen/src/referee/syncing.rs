@@ -5,6 +5,7 @@ use hypercall::VcpuId;
 use super::{
     Asker, Context, Finding, Moment, Rule, SyncPoint, TaskId,
     request::{Deferral, Request},
+    shadow::Own,
     state::State,
 };
 
@@ -17,7 +18,13 @@ impl State {
     pub(super) fn enter(&mut self, asker: Asker, accepted: bool) {
         let now = self.tick();
         let profile = self.settings.profile;
-        let wrong = self.task(asker, now).enter(profile, asker.context, accepted);
+        let task = self.task(asker, now);
+        let (before, is_counted) = (task.depth, asker.context == Context::Task && !task.is_paused());
+        let mut wrong = task.enter(profile, asker.context, accepted);
+        let own = Own { before, after: task.depth };
+        if is_counted {
+            wrong = self.vcpu(asker.vcpu).shadow.enter(profile, own, accepted, wrong);
+        }
         self.report_call(wrong, asker, now);
     }
 
@@ -30,9 +37,13 @@ impl State {
     pub(super) fn left(&mut self, asker: Asker, accepted: bool) {
         let now = self.tick();
         let task = self.task(asker, now);
-        let (began, was_lazy) = (task.sync_ends(asker.context, now), task.is_lazy());
-        let wrong = task.left(asker.context, accepted);
-        let is_lazy = task.is_lazy();
+        let (began, was_lazy, before) = (task.sync_ends(asker.context, now), task.is_lazy(), task.depth);
+        let is_counted = asker.context == Context::Task && !task.is_paused();
+        let mut wrong = task.left(asker.context, accepted);
+        let (is_lazy, own) = (task.is_lazy(), Own { before, after: task.depth });
+        if is_counted {
+            wrong = self.vcpu(asker.vcpu).shadow.left(own, accepted, wrong);
+        }
         self.report_call(wrong, asker, now);
         if was_lazy && accepted && asker.context == Context::Task {
             self.end_region(asker.task, now, SyncPoint::Leave, |asked| !is_lazy || asked < began);
@@ -65,7 +76,10 @@ impl State {
 
     pub(super) fn leak_reported(&mut self, asker: Asker) {
         let now = self.tick();
-        self.task(asker, now).end();
+        let task = self.task(asker, now);
+        let (depth, wrong) = (task.depth, task.leaked());
+        self.vcpu(asker.vcpu).shadow.end(depth);
+        self.report_call(wrong, asker, now);
         self.end_region(asker.task, now, SyncPoint::LeakReport, |_| true);
     }
 
@@ -78,10 +92,11 @@ impl State {
 
     pub(super) fn switch(&mut self, vcpu: VcpuId, prev: TaskId, next: TaskId) {
         let now = self.tick();
+        if self.tasks.contains_key(&prev) {
+            self.task(Asker::switch(prev, vcpu), now);
+        }
         self.fall_due(Some(vcpu), now, SyncPoint::Switch { next }, |_| Rule::R7, |_| true);
         self.demand_reports(now, |request| request.deferral == Deferral::Switch && request.asker.vcpu == vcpu);
-        let depth = self.tasks.get(&prev).map_or(0, |task| task.depth);
-        self.vcpu(vcpu).follows_region = depth > 0 && prev != next;
         self.task(Asker::switch(next, vcpu), now);
     }
 

@@ -9,7 +9,7 @@ use hypercall::VcpuId;
 use super::{Context, Finding, Moment, Profile, RegionCall, Rule};
 
 /// Depth at which a region can be entered no more (R4).
-const DEEPEST: u32 = 255;
+pub(super) const DEEPEST: u32 = 255;
 
 /// What is known of one task.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(super) struct Task {
     in_pause: u32,
     /// Regions opened within a pause that has ended, not left there, and not reported.
     dangling: u32,
+    /// Whether the library has ended its regions as leaked, and no other has been entered since.
+    was_leaked: bool,
     /// Where it acted last.
     pub(super) vcpu: Option<VcpuId>,
     /// When the leave or flush under way began.
@@ -56,6 +58,11 @@ impl Task {
         self.depth > 0 && !self.is_paused()
     }
 
+    /// Whether something has been opened and not closed.
+    pub(super) const fn is_open(&self) -> bool {
+        self.depth > 0 || self.pauses > 0 || self.in_pause > 0 || self.dangling > 0
+    }
+
     pub(super) fn sync_begins(&mut self, context: Context, now: Moment) {
         if context == Context::Task {
             self.sync_began = Some(now);
@@ -83,6 +90,7 @@ impl Task {
             Profile::Nested => depth < DEEPEST,
         };
         self.depth += u32::from(accepted);
+        self.was_leaked = false;
         judge(RegionCall::Enter, depth, Rule::R4, Some(expected), accepted)
     }
 
@@ -94,6 +102,9 @@ impl Task {
         if self.is_paused() {
             self.in_pause = self.in_pause.saturating_sub(u32::from(accepted));
             return None;
+        }
+        if depth == 0 && core::mem::take(&mut self.was_leaked) {
+            return Some((Rule::R2, Finding::FalseLeakReport));
         }
         let rule = if depth == 0 && self.dangling > 0 { Rule::R5 } else { Rule::R4 };
         self.depth = depth.saturating_sub(u32::from(accepted));
@@ -126,6 +137,15 @@ impl Task {
         }
         self.pauses = self.pauses.saturating_sub(1);
         judge(RegionCall::Resume, self.depth, Rule::R5, expected, accepted)
+    }
+
+    /// The library has ended every region and pause as leaked. A region that is left afterwards was not
+    /// leaked.
+    pub(super) fn leaked(&mut self) -> Wrong {
+        let was_open = self.is_open();
+        self.was_leaked = was_open;
+        self.end();
+        if was_open { None } else { Some((Rule::R2, Finding::FalseLeakReport)) }
     }
 
     /// Ends every region and pause, and answers with the depth there was.

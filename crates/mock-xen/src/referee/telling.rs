@@ -3,8 +3,10 @@
 use hypercall::{Errno, Operation, VcpuId};
 
 use super::{
-    Asker, CallbackId, Counters, Finding, Moment, Rule, TaskId,
-    request::Request,
+    Asker, CallbackId, Finding, Moment, RequestId, Rule, TaskId,
+    arriving::Outcome,
+    history::Fate,
+    request::{Request, Standing},
     state::{Callback, Owed, State},
 };
 
@@ -16,41 +18,59 @@ impl Owed {
 }
 
 impl State {
-    /// An operation that never arrived may be reported as failed too: the hypercall that carried it was
-    /// refused before anyone looked at it.
+    /// An operation that never arrived may be reported as failed only if a hypercall was refused before
+    /// anyone looked at what it carried.
     pub(super) fn failed(&mut self, vcpu: VcpuId, operation: &Operation, errno: Errno) {
         let now = self.tick();
         let named = |owed: &&mut Owed| owed.errno == errno && owed.is_named_by(operation);
         if let Some(owed) = self.owed.iter_mut().filter(named).min_by_key(|owed| (owed.is_told, owed.vcpu != vcpu)) {
-            owed.is_told = true;
+            if core::mem::replace(&mut owed.is_told, true)
+                && let Some(request) = owed.requests.last().copied()
+            {
+                self.report(Rule::R14, &request, now, Finding::ReportedTwice(errno));
+            }
             return;
         }
-        match self.give_up(vcpu, operation, now) {
-            Some(counters) => counters.failed += 1,
-            None => self.late_report(vcpu, operation, Some(errno), now),
-        }
+        self.give_up(vcpu, operation, Some(errno), now);
     }
 
     pub(super) fn not_attempted(&mut self, vcpu: VcpuId, operation: &Operation) {
         let now = self.tick();
-        match self.give_up(vcpu, operation, now) {
-            Some(counters) => counters.not_attempted += 1,
-            None => self.late_report(vcpu, operation, None, now),
+        self.give_up(vcpu, operation, None, now);
+    }
+
+    /// A hypercall of `vcpu` was refused with `errno` as a whole.
+    pub(super) fn hypercall_refused(&mut self, vcpu: VcpuId, errno: Errno) {
+        let now = self.tick();
+        self.vcpu(vcpu).queue.excuse_all(errno, now);
+    }
+
+    /// Gives up `operation` where it is pending: where there is reason to report it, else on `vcpu`, else
+    /// anywhere. Without a reason the report is false.
+    fn give_up(&mut self, vcpu: VcpuId, operation: &Operation, errno: Option<Errno>, now: Moment) {
+        let mut order: Vec<VcpuId> = self.vcpus.keys().copied().collect();
+        order.sort_by_key(|at| (!self.vcpus[at].queue.may_report(operation, errno), *at != vcpu));
+        let given_up = order.into_iter().find_map(|at| self.vcpu(at).queue.give_up(operation, errno, now));
+        for request in given_up.iter().flatten() {
+            let of_it = self.callbacks.values_mut().filter(|callback| callback.request == request.id());
+            of_it.for_each(|callback| callback.given_up = Some(errno));
+        }
+        match given_up.as_deref() {
+            Some([.., last]) if !last.may_be_reported(errno) => {
+                self.report(Rule::R14, last, now, Finding::FalseReport(errno));
+            }
+            Some(_) => {}
+            None => self.late_report(vcpu, operation, errno, now),
         }
     }
 
-    /// Gives up `operation` where it is pending, first of all on `vcpu`.
-    fn give_up(&mut self, vcpu: VcpuId, operation: &Operation, now: Moment) -> Option<&mut Counters> {
-        let others = self.vcpus.keys().copied().filter(|other| *other != vcpu);
-        let order: Vec<VcpuId> = core::iter::once(vcpu).chain(others).collect();
-        let found = order.into_iter().find(|at| self.vcpu(*at).queue.give_up(operation, now))?;
-        Some(&mut self.vcpu(found).queue.counters)
-    }
-
-    /// What is reported is not pending: it has been found overdue before, or the report is false.
+    /// What is reported is not pending: it has been found overdue before, or a later write of its entry
+    /// arrived, or the report is false.
     fn late_report(&mut self, vcpu: VcpuId, operation: &Operation, errno: Option<Errno>, now: Moment) {
         let is_late = self.queues().any(|queue| queue.take_overdue(operation));
-        if !is_late {
+        let fate = self.vcpu(vcpu).queue.history.fate(operation);
+        let is_overwritten = errno.is_none() && matches!(fate, Some((_, Fate::Merged { is_excused: true, .. })));
+        if !is_late && !is_overwritten {
             self.report_arrival(Rule::R14, Some(*operation), Some(vcpu), now, Finding::FalseReport(errno));
         }
     }
@@ -66,26 +86,48 @@ impl State {
         }
     }
 
-    pub(super) fn callback_due(&mut self, asker: Asker) -> CallbackId {
+    pub(super) fn callback_due(&mut self, asker: Asker, request: RequestId) -> CallbackId {
         let now = self.tick();
         self.task(asker, now);
         if self.callbacks.len() >= self.settings.remembered {
             self.callbacks.retain(|_, callback| !callback.has_run);
         }
         let id = CallbackId(now);
-        self.callbacks.insert(id, Callback { asker, has_run: false });
+        self.callbacks.insert(id, Callback { asker, request, given_up: None, has_run: false });
         id
     }
 
-    pub(super) fn callback_ran(&mut self, id: CallbackId) {
+    pub(super) fn callback_ran(&mut self, id: CallbackId, status: Option<Outcome>) {
         let now = self.tick();
         match self.callbacks.get_mut(&id) {
-            Some(callback) if !callback.has_run => callback.has_run = true,
+            Some(callback) if !callback.has_run => {
+                callback.has_run = true;
+                let callback = *callback;
+                if !self.is_status(&callback, status) {
+                    self.report_call(Some((Rule::R14, Finding::CallbackStatus(status))), callback.asker, now);
+                }
+            }
             Some(callback) => {
                 let asker = callback.asker;
                 self.report_call(Some((Rule::R13, Finding::CallbackTwice)), asker, now);
             }
             None => self.report_arrival(Rule::R13, None, None, now, Finding::CallbackTwice),
+        }
+    }
+
+    /// Whether `status` is what became of the operation of `callback`.
+    fn is_status(&self, callback: &Callback, status: Option<Outcome>) -> bool {
+        let id = callback.request;
+        let is_owed = |owed: &&Owed| owed.requests.iter().any(|request| request.id() == id);
+        if let Some(owed) = self.owed.iter().find(is_owed) {
+            return status == Some(Err(owed.errno));
+        }
+        let pending = self.vcpus.get(&id.vcpu).and_then(|vcpu| vcpu.queue.request(id.moment));
+        match (status, pending) {
+            (Some(Ok(())), Some(request)) => matches!(request.standing, Standing::Perhaps | Standing::Early),
+            (Some(Ok(())), None) => callback.given_up.is_none(),
+            (unapplied, Some(request)) => request.may_be_reported(unapplied.and_then(Outcome::err)),
+            (unapplied, None) => callback.given_up == Some(unapplied.and_then(Outcome::err)),
         }
     }
 

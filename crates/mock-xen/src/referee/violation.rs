@@ -126,6 +126,8 @@ pub enum Finding {
     CallbackLost,
     /// A completion callback ran a second time.
     CallbackTwice,
+    /// A completion callback was given another status than the operation met (`None`: not attempted).
+    CallbackStatus(Option<Result<(), Errno>>),
     /// The library took a call it had to refuse.
     Accepted {
         /// The call.
@@ -145,6 +147,10 @@ pub enum Finding {
         /// The depth it had.
         depth: u32,
     },
+    /// The guest was told of the same refusal a second time.
+    ReportedTwice(Errno),
+    /// The library has reported a leak and ended the task's regions, and none was leaked.
+    FalseLeakReport,
     /// An entry with a pending write was read past the accessor.
     RawRead,
     /// The accessor answered with a value that the pending writes do not give.
@@ -190,9 +196,20 @@ impl fmt::Display for Finding {
             Self::FalseReport(None) => f.write_str("reported as not attempted, which is not so"),
             Self::CallbackLost => f.write_str("its completion callback did not run"),
             Self::CallbackTwice => f.write_str("its completion callback ran twice"),
+            Self::CallbackStatus(Some(Ok(()))) => {
+                f.write_str("its completion callback was told that it was applied, which it was not")
+            }
+            Self::CallbackStatus(Some(Err(errno))) => {
+                write!(f, "its completion callback was told that it was refused with {errno}, which it was not")
+            }
+            Self::CallbackStatus(None) => {
+                f.write_str("its completion callback was told that it was not attempted, which is not so")
+            }
             Self::Accepted { call, depth } => write!(f, "{call} was accepted at depth {depth}"),
             Self::Declined { call, depth } => write!(f, "{call} was refused at depth {depth}"),
             Self::RegionLeaked { depth } => write!(f, "region leaked at depth {depth}, and nobody reported it"),
+            Self::ReportedTwice(errno) => write!(f, "reported twice as refused with {errno}, which it was once"),
+            Self::FalseLeakReport => f.write_str("regions were reported as leaked and ended, and none was leaked"),
             Self::RawRead => f.write_str("read past the accessor while a write is pending"),
             Self::StaleRead { read, expected } => {
                 write!(f, "the accessor answered {read:#x}, and what was asked gives {expected:#x}")

@@ -81,9 +81,12 @@ impl TestGuest {
         Self::with_settings(Settings::new(profile))
     }
 
-    /// A guest whose referee has these settings.
+    /// A guest whose referee has these settings; its two vCPUs are those that are online, unless the
+    /// settings say otherwise.
     #[must_use]
     pub fn with_settings(settings: Settings) -> Self {
+        let vcpus = (0..Self::VCPUS).map(VcpuId::new);
+        let settings = settings.online_by_default(vcpus.clone().collect());
         let referee = Arc::new(Referee::with_settings(settings));
         let mut builder = GuestBuilder::new(Self::VCPUS);
         builder.ram(Pfn::new(0), Mfn::new(0x100)).witness(referee.clone());
@@ -91,6 +94,10 @@ impl TestGuest {
         let pages = (0..Self::PAGES).map(|_| builder.new_frame()).collect();
         builder.table(table, Level::L1).pin(table).table(empty_table, Level::L1);
         let xen = builder.build().expect("the layout is fixed and sound");
+        for vcpu in vcpus {
+            let processor = xen.processor(vcpu);
+            referee.loaded(vcpu, processor.base, processor.user_base);
+        }
         Self { xen, referee, table, empty_table, pages }
     }
 
@@ -174,8 +181,8 @@ impl TestGuest {
         self.referee.verdict()
     }
 
-    /// Asserts that no rule was broken and nothing is pending, that every count of the machine is right,
-    /// and that it modelled all it was asked for.
+    /// Asserts that no rule was broken, that nothing is pending, no refusal untold and no region open, that every
+    /// count of the machine is right, and that it modelled all it was asked for.
     ///
     /// # Panics
     /// If that is not so; the message names rule, operation, task, vCPU and both moments of each violation.
@@ -184,6 +191,8 @@ impl TestGuest {
         let verdict = self.verdict();
         assert!(verdict.is_clean(), "{verdict}");
         assert!(verdict.pending == 0, "operations are still pending, leave or flush before the verdict: {verdict}");
+        assert!(verdict.untold == 0, "{} refusals have not been told, report them first: {verdict}", verdict.untold);
+        assert!(verdict.open == 0, "{} tasks are in a region or pause, end them first: {verdict}", verdict.open);
         let missing = self.xen.not_modelled();
         assert!(missing.is_empty(), "the mock does not model what was asked of it: {missing:?}");
         if let Err(failure) = self.xen.audit() {

@@ -1,156 +1,155 @@
 //! Frame types: how a frame becomes a table or a descriptor page, and stops being one.
 //!
-//! A frame is claimed for a type. The first claim validates its contents: every entry takes the
+//! The first reference on a type validates the frame's contents ([`promote`]): every entry takes the
 //! references it stands for, tables below are claimed in turn, and entries are edited in place to
-//! the form in which Xen stores them. The last claim given back lets all of that go again. Both
-//! need `&mut Tables`; levels fall from call to call, so neither goes deeper than four.
+//! the form in which Xen stores them. The last one given back lets all of that go again
+//! ([`demote`]). Both need a [`TableWork`](crate::machine::TableWork); levels fall from call to call, and a linear entry leads
+//! to a table without linear entries, so neither goes deeper than five.
 //!
-//! Xen spreads long validations over several passes of the hypercall and puts old tables away
-//! after the operation that gave them up; with no event in between, only the extra pass can be
-//! seen (`Tables::leave_old_table`), so here both happen at once.
+//! Both can be interrupted between two entries of an L3 or L2 ([`Stop::Preempted`]). What is half
+//! done is kept in the frame's state and goes on with the next claim, or is undone by whoever holds
+//! it. A table that a pass gives up is not put away by the operation that gave it up but left for
+//! the passes that follow ([`crate::running::OldTable`]).
 
+mod children;
+mod claims;
+pub(crate) mod demote;
 pub(crate) mod descriptors;
 mod flags;
 mod pages;
+pub(crate) mod promote;
 mod upper;
 pub(crate) mod xen_slots;
 
-use std::sync::atomic::Ordering;
-
 use hypercall::{Errno, Level, Mfn, Pte};
 
+pub(crate) use claims::Hold;
 pub(crate) use flags::AccessedDirty;
-pub(crate) use upper::guest_entries;
 
-use crate::frames::{Claim, Frame, FrameOwner, FrameType, Frames, Tables};
+use crate::domain::FrameOwner;
+use crate::frames::{Claim, Frame, FrameType, Unclaim};
+use crate::machine::Machine;
+use crate::planted::Fault;
+use crate::running::Running;
+
+/// An event is pending, and what was being done goes on in a later pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Preempted;
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Xen refuses it.
+    Refused(Errno),
+    /// It is to be asked for again, with the same arguments.
+    Preempted,
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Self {
+        Self::Refused(errno)
+    }
+}
+
+impl From<Preempted> for Stop {
+    fn from(_: Preempted) -> Self {
+        Self::Preempted
+    }
+}
 
 /// What became of one operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Applied {
-    /// Xen's answer.
-    pub(crate) result: Result<(), Errno>,
-    /// Whether a table is left to be put away, for which Xen continues the hypercall.
-    pub(crate) old_table: bool,
+    pub(crate) result: Result<(), Stop>,
+    /// Whether an entry of an upper table has changed, for which Xen flushes every TLB at the end of
+    /// the pass.
+    pub(crate) upper: bool,
+}
+
+impl From<Result<(), Stop>> for Applied {
+    fn from(result: Result<(), Stop>) -> Self {
+        Self { result, upper: false }
+    }
 }
 
 impl From<Result<(), Errno>> for Applied {
     fn from(result: Result<(), Errno>) -> Self {
-        Self { result, old_table: false }
+        result.map_err(Stop::from).into()
     }
 }
 
-impl Frames {
-    /// Claims the guest's frame `mfn` for `kind`, a table or descriptors.
-    ///
-    /// # Errors
-    /// `-EINVAL` where it is not the guest's or in use as something else; what its contents are
-    /// refused with, after which it has no type.
-    pub(crate) fn claim(&self, tables: &mut Tables, mfn: Mfn, kind: FrameType) -> Result<(), Errno> {
-        let frame = self.owned(mfn, FrameOwner::Domain)?;
-        let claim = frame.state.lock().claim(kind);
-        match claim {
-            Claim::Taken => return Ok(()),
-            Claim::InUse => return Err(Errno::INVAL),
-            Claim::ToValidate => {}
-        }
-        let contents = match kind {
-            FrameType::Table(Level::L1) => self.validate_l1(frame),
-            FrameType::Table(level) => self.validate_upper(tables, frame, level),
-            FrameType::Descriptors => descriptors::validate(frame),
-            FrameType::None | FrameType::Writable => Ok(()),
-        };
-        let mut state = frame.state.lock();
-        match contents {
-            Ok(()) => state.validated = true,
-            Err(_) => state.abandon(),
-        }
-        contents
-    }
-
-    /// Gives a claim back.
-    pub(crate) fn unclaim(&self, tables: &mut Tables, frame: &Frame) {
-        let (last, kind) = {
-            let mut state = frame.state.lock();
-            (state.unclaim(), state.kind)
-        };
-        match kind {
-            FrameType::Table(Level::L1) if last => self.release_l1(frame),
-            FrameType::Table(level) if last => self.release_upper(tables, frame, level),
-            _ => {}
-        }
-    }
-
-    /// Gives back one claim on each of `mfns`.
-    pub(crate) fn unclaim_all(&self, tables: &mut Tables, mfns: &[Mfn]) {
-        mfns.iter().filter_map(|mfn| self.guest(*mfn)).for_each(|frame| self.unclaim(tables, frame));
-    }
-
-    /// Does something that may change which frames are tables.
-    pub(crate) fn with_tables(&self, operation: impl FnOnce(&mut Tables) -> Result<(), Errno>) -> Applied {
-        let mut tables = self.tables.write();
-        let result = operation(&mut tables);
-        Applied { result, old_table: tables.take_old_table() }
-    }
-
+impl Machine {
     /// Stores `value` as word `index` of the guest's frame `mfn`, with the checks its type asks for:
     /// all of them for a table in use, none for a frame that is or may become writable.
     ///
     /// `frames` is whose frame an L1 entry may map.
     ///
-    /// # Errors
-    /// `-EINVAL` where the frame is not the guest's or holds descriptors, and for an entry of level
-    /// 2 to 4 about another domain's frames; what the entry is refused with.
+    /// Refused with `-EINVAL` where the frame is not the guest's, partial, or holds descriptors, and
+    /// for an entry of level 2 to 4 about another domain's frames; with what the entry is refused
+    /// with.
     pub(crate) fn write_slot(
         &self,
+        running: &mut Running,
         (mfn, index): (Mfn, usize),
         value: u64,
         merge: AccessedDirty,
         frames: FrameOwner,
     ) -> Applied {
-        let frame = match self.owned(mfn, FrameOwner::Domain) {
+        let frame = match self.frames.owned(mfn, FrameOwner::Domain) {
             Ok(frame) => frame,
             Err(errno) => return Err(errno).into(),
         };
+        let place = (frame, index);
         let asked = Pte::from_bits(value);
-        let shared = self.tables.read();
+        let tables = self.tables();
         let in_use = frame.state.lock().table();
         match in_use {
-            Some(Level::L1) => {
-                return self.update_l1(&shared, (frame, index), asked, merge, frames).map(drop).into();
-            }
-            Some(_) => drop(shared),
-            None => return frame.store_plain(index, value).into(),
+            Some(Level::L1) => return self.update_l1(&tables, place, asked, merge, frames).map(drop).into(),
+            Some(_) => drop(tables),
+            None => return self.store_plain(place, value, merge).into(),
         }
-        self.with_tables(|tables| {
-            let in_use = frame.state.lock().table();
-            match in_use {
-                Some(Level::L1) => self.update_l1(tables, (frame, index), asked, merge, frames).map(drop),
-                Some(_) if frames != FrameOwner::Domain => Err(Errno::INVAL),
-                Some(level) => self.update_upper(tables, (frame, index), level, asked, merge),
-                None => frame.store_plain(index, value),
+        let mut work = self.work(running);
+        let in_use = frame.state.lock().table();
+        match in_use {
+            Some(Level::L1) => self.update_l1(&work.tables, place, asked, merge, frames).map(drop).into(),
+            Some(_) if frames != FrameOwner::Domain => Err(Errno::INVAL).into(),
+            Some(level) => {
+                let result = self.update_upper(&mut work, place, level, asked, merge);
+                Applied { result, upper: result.is_ok() }
             }
-        })
-    }
-}
-
-impl Frame {
-    /// Every entry with its index.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, Pte)> {
-        (0..hypercall::ENTRIES_PER_TABLE).map(|index| (index, Pte::from_bits(self.load(index))))
+            None => self.store_plain(place, value, merge).into(),
+        }
     }
 
     /// The store Xen makes into a frame that is no table: the frame is claimed as writable while
-    /// it lasts.
+    /// it lasts, and nothing is merged.
     ///
     /// # Errors
     /// `-EINVAL` where it is in use as something that must not be written.
-    pub(crate) fn store_plain(&self, index: usize, value: u64) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        if state.claim(FrameType::Writable) != Claim::Taken {
+    fn store_plain(&self, (frame, index): (&Frame, usize), value: u64, merge: AccessedDirty) -> Result<(), Errno> {
+        let value = match merge {
+            AccessedDirty::Preserve if self.planted.has(Fault::PlainPreserved) => {
+                merge.merge(Pte::from_bits(frame.load(index)), Pte::from_bits(value)).bits()
+            }
+            _ => value,
+        };
+        self.while_writable(frame, || frame.store(index, value))
+    }
+
+    /// Does something to the guest's frame `frame` that only a writable frame allows.
+    ///
+    /// # Errors
+    /// `-EINVAL` where it is in use as something that must not be written.
+    pub(crate) fn while_writable(&self, frame: &Frame, act: impl FnOnce()) -> Result<(), Errno> {
+        let (claim, stale) = frame.state.lock().claim(FrameType::Writable);
+        if claim != Claim::Taken {
             return Err(Errno::INVAL);
         }
-        self.word(index).store(value, Ordering::SeqCst);
-        state.unclaim();
+        if let Some(unused) = stale {
+            self.tlbs.flush_stale(unused);
+        }
+        act();
+        let _given = frame.state.lock().unclaim(false, self.tlbs.now());
         Ok(())
     }
 }

@@ -1,115 +1,78 @@
-//! Entries of levels 2 to 4: references to tables of the level below, and their update.
+//! Updates of entries of levels 2 to 4.
 
-use std::sync::atomic::Ordering;
-
-use hypercall::{Errno, Level, Mfn, Pte, PteFlags};
+use hypercall::{Errno, Level, Pte};
 
 use super::flags::{AccessedDirty, adjusted, refused_in_upper, same_references};
-use super::pages::present_entries;
-use super::xen_slots;
-use crate::frames::{Frame, FrameType, Frames, Tables};
-use crate::not_modelled::NotModelled;
+use super::{Hold, Stop, xen_slots};
+use crate::frames::Frame;
+use crate::machine::{Machine, TableWork};
+use crate::planted::Fault;
+use crate::running::OldTable;
 
-impl Frames {
-    /// Takes the references of a present entry in the table `parent` of `level`.
-    ///
-    /// # Errors
-    /// `-EINVAL` for flags no entry of this level may have, for a frame that is not the guest's or
-    /// in use as something else; whatever validating the child says. A linear entry that Xen would
-    /// accept is not modelled.
-    fn take_child(&self, tables: &mut Tables, parent: Mfn, level: Level, entry: Pte) -> Result<(), Errno> {
-        let Some(below) = level.below().filter(|_| !refused_in_upper(entry)) else { return Err(Errno::INVAL) };
-        match self.claim(tables, entry.frame(), FrameType::Table(below)) {
-            Err(Errno::INVAL) if self.is_linear(parent, level, entry) => Err(NotModelled::LinearTable.errno()),
-            other => other,
-        }
-    }
-
-    /// Whether Xen would take the entry for a linear one: read-only, and of the table itself or of
-    /// another in use at the same level.
-    fn is_linear(&self, parent: Mfn, level: Level, entry: Pte) -> bool {
-        let same_level = |frame: &Frame| frame.state.lock().table() == Some(level);
-        !entry.flags().contains(PteFlags::RW)
-            && (entry.frame() == parent || self.guest(entry.frame()).is_some_and(same_level))
-    }
-
-    fn put_child(&self, tables: &mut Tables, entry: Pte) {
-        if let Some(child) = self.guest(entry.frame()) {
-            self.unclaim(tables, child);
-        }
-    }
-
+impl Machine {
     /// Writes entry `index` of the table in `table`, in use at `level` (2 to 4).
     ///
-    /// Where this gives up a table, or leaves a half-validated one, it says so in `tables`.
+    /// A table that is given up is left to be put away by the passes that follow, and so every
+    /// removal costs the guest one more of them.
     ///
     /// # Errors
-    /// `-EINVAL` for an L4 entry that is Xen's own; what the entry's references are refused with.
-    /// The entry is unchanged then.
+    /// `-EINVAL` for an L4 entry that is Xen's own; what the entry's references are refused with;
+    /// interrupted. The entry is unchanged then.
     pub(super) fn update_upper(
         &self,
-        tables: &mut Tables,
+        work: &mut TableWork<'_>,
         (table, index): (&Frame, usize),
         level: Level,
         asked: Pte,
         merge: AccessedDirty,
-    ) -> Result<(), Errno> {
-        if level == Level::L4 && xen_slots::RANGE.contains(&index) {
-            return Err(Errno::INVAL);
+    ) -> Result<(), Stop> {
+        if xen_slots::are_at(level, index) {
+            return Err(self.planted.refusal(Fault::XenEntryPermission, Errno::PERM, Errno::INVAL).into());
         }
         let old = Pte::from_bits(table.load(index));
         let mut new = asked;
         if asked.is_present() {
-            if refused_in_upper(asked) {
-                return Err(Errno::INVAL);
+            if refused_in_upper(asked, self.planted) {
+                return Err(Errno::INVAL.into());
             }
-            new = adjusted(asked, level);
-            if same_references(old, new) {
-                table.word(index).store(merge.merge(old, new).bits(), Ordering::SeqCst);
+            new = adjusted(asked, level, self.planted);
+            if same_references(old, new, self.planted.has(Fault::UpperWriteChangeUnchecked)) {
+                table.store(index, merge.merge_entry(old, new, self.planted).bits());
                 return Ok(());
             }
-            self.take_child(tables, table.mfn, level, new)?;
+            self.take_child(work, table, level, new, Hold::Operation)?;
+            self.miscount_child(new);
         }
-        table.word(index).store(merge.merge(old, new).bits(), Ordering::SeqCst);
-        if old.is_present() {
-            self.put_child(tables, old);
-            tables.leave_old_table();
-        }
-        Ok(())
-    }
-
-    /// Validates the entries of a table of `level` (2 to 4), in place, and with them every table
-    /// below that is not in use yet.
-    ///
-    /// # Errors
-    /// The refusal of the first entry that is refused. What was validated before it is let go, and
-    /// where that is more than nothing, Xen leaves it for a continuation.
-    pub(super) fn validate_upper(&self, tables: &mut Tables, table: &Frame, level: Level) -> Result<(), Errno> {
-        for (index, entry) in guest_entries(table, level) {
-            let entry = adjusted(entry, level);
-            if let Err(errno) = self.take_child(tables, table.mfn, level, entry) {
-                let earlier: Vec<_> = guest_entries(table, level).take_while(|(earlier, _)| *earlier < index).collect();
-                earlier.into_iter().for_each(|(_, entry)| self.put_child(tables, entry));
-                if index > 0 {
-                    tables.leave_old_table();
-                }
-                return Err(errno);
-            }
-            table.word(index).store(entry.bits(), Ordering::SeqCst);
-        }
-        if level == Level::L4 {
-            xen_slots::install(table, &self.layout);
+        table.store(index, merge.merge_entry(old, new, self.planted).bits());
+        if old.is_present() && old.frame() != table.mfn {
+            self.give_up(work, table, old);
         }
         Ok(())
     }
 
-    /// Gives back everything the entries of a table of `level` (2 to 4) refer to.
-    pub(super) fn release_upper(&self, tables: &mut Tables, table: &Frame, level: Level) {
-        guest_entries(table, level).for_each(|(_, entry)| self.put_child(tables, entry));
+    /// Leaves the table that an entry of `parent` led to.
+    fn give_up(&self, work: &mut TableWork<'_>, parent: &Frame, entry: Pte) {
+        if self.planted.has(Fault::ChildKept) {
+            return;
+        }
+        let old = OldTable { frame: entry.frame(), parent: Some(parent.mfn), partial: false };
+        work.running.old_table = Some(old);
+        if self.planted.has(Fault::RemovalNotContinued)
+            && let Some(frame) = self.frames.guest(old.frame)
+            && self.unclaim(work, frame, Some(parent), false).is_ok()
+        {
+            frame.unhold();
+            work.running.old_table = None;
+        }
     }
-}
 
-/// The present entries that are the guest's: all but Xen's own of an L4.
-pub(crate) fn guest_entries(table: &Frame, level: Level) -> impl Iterator<Item = (usize, Pte)> {
-    present_entries(table).filter(move |(index, _)| level != Level::L4 || !xen_slots::RANGE.contains(index))
+    /// What a planted fault does to the count of a table that an entry now leads to.
+    fn miscount_child(&self, entry: Pte) {
+        if self.planted.has(Fault::ChildUncounted)
+            && let Some(child) = self.frames.guest(entry.frame())
+        {
+            let mut state = child.state.lock();
+            state.type_count = state.type_count.saturating_sub(1);
+        }
+    }
 }

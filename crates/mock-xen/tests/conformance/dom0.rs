@@ -68,8 +68,14 @@ pub(crate) type Call = (u32, [u64; 5]);
 
 impl Dom0 {
     pub(crate) fn new() -> Self {
+        Self::of(|_| {})
+    }
+
+    /// The guest with something about it changed.
+    pub(crate) fn of(change: impl FnOnce(&mut GuestBuilder)) -> Self {
         let mut builder = GuestBuilder::new(2);
         builder.spare(16);
+        change(&mut builder);
         let xen = builder.build().expect("a guest without tables of its own is always right");
         let frame = || xen.alloc_frame().expect("16 frames are enough");
         let [a, b, c, d, w, arguments, done] = std::array::from_fn(|_| frame());
@@ -135,6 +141,11 @@ impl Dom0 {
 
     pub(crate) fn set_done(&self, done: u64) {
         self.put(self.done, 0, done);
+    }
+
+    /// The word that holds the done count.
+    pub(crate) fn done(&self) -> u64 {
+        self.read(at(self.done, 0))
     }
 
     fn store<const N: usize>(&self, operations: &[[u64; N]]) -> u64 {
@@ -205,6 +216,12 @@ impl Dom0 {
     pub(crate) fn entry(&self, first: usize) -> (i64, [u64; 6]) {
         let word = |n: usize| self.read(at(self.pages[(first + n) / 512], (first + n) % 512));
         (word(1) as i64, std::array::from_fn(|n| word(2 + n)))
+    }
+
+    /// Makes D an L4 with the direct map of the live one, ready to be used.
+    pub(crate) fn another_root(&self) {
+        self.put(self.d, 273, self.read(self.p(273)));
+        self.read_only(self.d);
     }
 
     /// Maps a page read-only in the direct map, so that nothing writes it any more.

@@ -102,17 +102,11 @@ fn case_096_to_098_base_pointers_that_change_nothing() {
     dom0.audit();
 }
 
-/// Makes D an L4 with the direct map of the live one.
-fn another_root(dom0: &Dom0) {
-    dom0.put(dom0.d, 273, dom0.read(dom0.p(273)));
-    dom0.read_only(dom0.d);
-}
-
 #[test]
 fn case_099_an_unpinned_table_as_base_pointer() {
     let dom0 = Dom0::new();
     let root = dom0.root();
-    another_root(&dom0);
+    dom0.another_root();
     assert_eq!(dom0.mx(NEW_BASEPTR, dom0.d.number()), OK);
     assert_eq!(dom0.root(), dom0.d);
     assert_ne!(dom0.read(at(dom0.d, 256)), 0, "the machine-to-physical table shows");
@@ -127,7 +121,7 @@ fn case_100_user_base_pointers() {
     let dom0 = Dom0::new();
     assert_eq!(dom0.mx(NEW_USER_BASEPTR, dom0.a.number()), EINVAL);
     assert_eq!(dom0.mx(NEW_USER_BASEPTR, 0), OK);
-    another_root(&dom0);
+    dom0.another_root();
     assert_eq!(dom0.mx(NEW_USER_BASEPTR, dom0.d.number()), OK);
     assert_eq!(dom0.read(at(dom0.d, 256)), 0, "it is no kernel base pointer");
     dom0.audit();

@@ -121,8 +121,93 @@ fn a_refused_merge_is_reported_once_under_either_name() {
 
 #[test]
 fn an_operation_of_a_refused_hypercall_is_reported_without_having_arrived() {
+    let [a, b, _] = writes();
+    let refused = |errno| {
+        region(&[a, b], move |referee| {
+            referee.hypercall_refused(C0, Errno::FAULT);
+            referee.failed(C0, &a, errno);
+            referee.not_attempted(C0, &b);
+        })
+    };
+    assert_eq!(refused(Errno::FAULT), []);
+    assert_eq!(refused(Errno::BUSY), [Rule::R14]);
+    assert_eq!(region(&[a], |referee| referee.hypercall_refused(C0, Errno::FAULT)), [Rule::R14]);
+}
+
+#[test]
+fn a_report_without_a_refusal_is_r14() {
+    let [a, b, c] = writes();
+    let nothing = region(&[a, b, flush_all()], |referee| {
+        [a, b, flush_all()].iter().for_each(|operation| referee.not_attempted(C0, operation));
+    });
+    assert_eq!(nothing, [Rule::R14; 3]);
+    assert_eq!(region(&[a], |referee| referee.failed(C0, &a, Errno::BUSY)), [Rule::R14]);
+    let before_the_refused = region(&[a, pin(), c], |referee| {
+        referee.arrived(C0, &c, BUSY);
+        referee.failed(C0, &c, Errno::BUSY);
+        referee.not_attempted(C0, &pin());
+        referee.not_attempted(C0, &a);
+    });
+    assert_eq!(before_the_refused.iter().filter(|rule| **rule == Rule::R14).count(), 2, "{before_the_refused:?}");
+    let asked_since = {
+        let referee = Referee::new(Profile::Strict);
+        referee.enter(HERE, true);
+        referee.ask(HERE, a);
+        referee.arrived(C0, &a, BUSY);
+        referee.failed(C0, &a, Errno::BUSY);
+        referee.ask(HERE, b);
+        referee.not_attempted(C0, &b);
+        referee.left(HERE, true);
+        referee.verdict()
+    };
+    assert!(matches!(asked_since.violations[..], [found] if found.finding == Finding::FalseReport(None)));
+}
+
+#[test]
+fn later_calls_of_a_batch_may_be_given_up_but_not_dropped_after_a_refusal() {
+    let [a, b, _] = writes();
+    let refused = |referee: &Referee| {
+        referee.arrived(C0, &a, BUSY);
+        referee.failed(C0, &a, Errno::BUSY);
+    };
+    let batch = [a, pin(), b, flush_all()];
+    let told = region(&batch, |referee| {
+        refused(referee);
+        batch[1..].iter().for_each(|operation| referee.not_attempted(C0, operation));
+    });
+    assert_eq!(told, []);
+    assert_eq!(region(&batch, refused), [Rule::R14; 3]);
+    let went_on = region(&batch, |referee| {
+        refused(referee);
+        referee.arrived(C0, &pin(), DONE);
+    });
+    assert_eq!(went_on, [Rule::R2, Rule::R12], "what was left out later has nothing to do with the refusal");
+}
+
+#[test]
+fn a_write_cut_off_and_overwritten_past_a_register_may_be_reported() {
+    let (refused, cut, later) = (update(slot(1), 1), update(slot(1), 2), update(slot(1), 3));
+    let stack = Operation::StackSwitch { ss: 0, sp: hypercall::VirtAddr::unchecked(8) };
+    let rules = region(&[refused, cut, stack, later], |referee| {
+        referee.arrived(C0, &refused, BUSY);
+        referee.arrived(C0, &cut, None);
+        referee.arrived(C0, &stack, DONE);
+        referee.arrived(C0, &later, DONE);
+        referee.failed(C0, &refused, Errno::BUSY);
+        referee.not_attempted(C0, &cut);
+    });
+    assert_eq!(rules, []);
+}
+
+#[test]
+fn a_refusal_told_twice_is_r14() {
     let [a, ..] = writes();
-    assert_eq!(region(&[a], |referee| referee.failed(C0, &a, Errno::FAULT)), []);
+    let rules = region(&[a], |referee| {
+        referee.arrived(C0, &a, BUSY);
+        referee.failed(C0, &a, Errno::BUSY);
+        referee.failed(C0, &a, Errno::BUSY);
+    });
+    assert_eq!(rules, [Rule::R14]);
 }
 
 #[test]

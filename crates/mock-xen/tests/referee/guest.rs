@@ -1,7 +1,7 @@
 //! The test guest: a batcher over the real batch format, on the machine, judged in a few lines.
 
 use hypercall::{
-    Batch, Errno, Hypervisor, Level, MmuextOp, Operation, Outcome, Pte, PteFlags, TaskContext, VcpuId, issue_operation,
+    Batch, Errno, Hypervisor, MmuextOp, Operation, Outcome, Pte, RawCall, TaskContext, VcpuId, issue_operation,
 };
 use mock_xen::referee::{Profile, Rule, Settings};
 use mock_xen::testing::{Answer, Failed, TestGuest, TestTask, mmuext, update};
@@ -127,17 +127,67 @@ fn a_verdict_in_the_middle_of_a_region_fails_the_test() {
 }
 
 #[test]
+#[should_panic(expected = "1 refusals have not been told")]
+fn a_verdict_over_a_swallowed_refusal_fails_the_test() {
+    let guest = guest();
+    let task = guest.task(1, C0);
+    let refused = update(guest.slot(0), guest.refused_pte());
+    task.enter(|| true);
+    task.ask(refused, |_| Ok(()));
+    task.flush(|| issue_operation(&mut guest.hypervisor(C0), &refused).is_err());
+    guest.assert_clean();
+}
+
+#[test]
+#[should_panic(expected = "1 tasks are in a region or pause")]
+fn a_verdict_over_an_open_region_fails_the_test() {
+    let guest = guest();
+    guest.task(1, C0).enter(|| true);
+    guest.assert_clean();
+}
+
+#[test]
+#[should_panic(expected = "reported as not attempted, which is not so")]
+fn a_batcher_that_attempts_nothing_fails_the_test() {
+    let guest = guest();
+    let task = guest.task(1, C0);
+    let write = update(guest.slot(0), guest.pte(0));
+    task.enter(|| true);
+    task.ask(write, |_| Ok(()));
+    task.leave(|| vec![Failed { operation: write, errno: None }]);
+    guest.assert_clean();
+}
+
+#[test]
+fn a_flush_of_all_may_be_issued_as_one_of_every_vcpu_the_guest_has() {
+    let guest = guest();
+    let task = guest.task(1, C0);
+    let both = mmuext(MmuextOp::TlbFlushMulti { vcpus: [C0, C1].into_iter().collect() });
+    task.enter(|| true);
+    task.ask(mmuext(MmuextOp::TlbFlushAll), |_| Ok(()));
+    task.leave(|| issue_operation(&mut guest.hypervisor(C0), &both));
+    guest.assert_clean();
+}
+
+#[test]
+fn the_base_pointers_the_machine_starts_with_are_known() {
+    let guest = guest();
+    let base = guest.xen().processor(C1).base;
+    guest.task(2, C1).switch_to(guest.task(3, C1), |switch| {
+        switch.ask(mmuext(MmuextOp::NewBaseptr { table: guest.empty_table() }), |_| Ok(()));
+        guest.task(1, C0).ask(mmuext(MmuextOp::Unpin { table: base }), |operation| {
+            issue_operation(&mut guest.hypervisor(C0), operation)
+        });
+    });
+    guest.assert_violates(Rule::R12);
+}
+
+#[test]
 #[should_panic(expected = "does not model")]
 fn what_the_mock_does_not_model_fails_the_test() {
     let guest = guest();
-    let own = Pte::new(guest.empty_table(), PteFlags::PRESENT);
-    let slot = hypercall::PteSlot::of(guest.empty_table(), 0);
-    let hypervisor = &mut guest.hypervisor(C0);
-    let linear = [update(slot, own), mmuext(MmuextOp::Pin { level: Level::L2, table: guest.empty_table() })];
-    let task = guest.task(1, C0);
-    for operation in linear {
-        task.ask(operation, |operation| issue_operation(hypervisor, operation));
-    }
+    let mut iret = RawCall { number: hypercall::abi::HYPERCALL_IRET, args: [0; 5] };
+    guest.xen().hypercall(C0, &mut iret);
     guest.assert_clean();
 }
 

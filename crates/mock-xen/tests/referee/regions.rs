@@ -1,7 +1,7 @@
 //! How regions open and close, who is where, and what is read: told to the referee step by step.
 
 use hypercall::{Errno, Level, Mfn, MmuextOp, Operation, Pte, VcpuId};
-use mock_xen::referee::{Asker, Finding, Profile, Referee, Rule, TaskId, Violation, Wish};
+use mock_xen::referee::{Asker, Finding, Profile, Referee, Rule, SyncPoint, TaskId, Violation, Wish};
 
 use crate::batcher::{flush_all, mmuext};
 use crate::faults::slot;
@@ -182,14 +182,142 @@ fn a_write_past_the_library_is_r10_unless_it_commutes_with_what_is_queued() {
 fn callbacks_run_exactly_once() {
     let referee = strict();
     referee.enter(HERE, true);
-    let (ran, lost) = (referee.callback_due(HERE), referee.callback_due(HERE));
-    referee.callback_ran(ran);
+    let request = referee.ask(HERE, update(slot(1), 1));
+    let (ran, lost) = (referee.callback_due(HERE, request), referee.callback_due(HERE, request));
+    referee.arrived(C0, &update(slot(1), 1), DONE);
+    referee.callback_ran(ran, DONE);
     assert!(referee.verdict().is_clean());
-    referee.callback_ran(ran);
+    referee.callback_ran(ran, DONE);
     referee.left(HERE, true);
     let found: Vec<_> = referee.violations().iter().map(|violation| (violation.rule, violation.finding)).collect();
     assert_eq!(found, [(Rule::R13, Finding::CallbackTwice), (Rule::R14, Finding::CallbackLost)]);
     assert_ne!(ran, lost);
+}
+
+#[test]
+fn a_callback_is_given_what_became_of_its_operation() {
+    const BUSY: Option<Result<(), Errno>> = Some(Err(Errno::BUSY));
+    let [refused, tail, applied] = [1, 2, 3].map(|index| update(slot(index), 1));
+    let found = |statuses: [Option<Result<(), Errno>>; 3]| {
+        let referee = strict();
+        referee.enter(HERE, true);
+        let due = [refused, tail, applied].map(|operation| referee.callback_due(HERE, referee.ask(HERE, operation)));
+        referee.arrived(C0, &refused, BUSY);
+        referee.arrived(C0, &tail, None);
+        referee.arrived(C0, &applied, DONE);
+        referee.failed(C0, &refused, Errno::BUSY);
+        due.into_iter().zip(statuses).for_each(|(due, status)| referee.callback_ran(due, status));
+        referee.not_attempted(C0, &tail);
+        referee.left(HERE, true);
+        referee.violations().iter().map(|violation| violation.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(found([BUSY, None, DONE]), []);
+    for wrong in [[DONE, None, DONE], [None, None, DONE], [BUSY, DONE, DONE], [BUSY, None, None], [BUSY, None, BUSY]] {
+        assert_eq!(found(wrong), [Rule::R14], "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_leak_reported_where_nothing_leaked_is_r2() {
+    let referee = strict();
+    referee.leak_reported(HERE);
+    assert_eq!(only(Rule::R2, &referee).finding, Finding::FalseLeakReport);
+    for is_accepted in [false, true] {
+        let referee = strict();
+        referee.enter(HERE, true);
+        referee.leak_reported(HERE);
+        referee.left(HERE, is_accepted);
+        assert_eq!(only(Rule::R2, &referee).finding, Finding::FalseLeakReport);
+    }
+    let referee = strict();
+    referee.enter(HERE, true);
+    referee.leak_reported(HERE);
+    referee.enter(HERE, true);
+    referee.left(HERE, true);
+    assert!(referee.verdict().is_clean());
+}
+
+#[test]
+fn depth_leaked_to_the_next_task_is_r7_in_every_answer_that_shows_it() {
+    let (idle, next) = (TaskId::new(7), Asker::task(T1, C0));
+    let leaked = || {
+        let referee = strict();
+        referee.enter(HERE, true);
+        referee.switch(C0, T0, idle);
+        referee.switch(C0, idle, T1);
+        referee
+    };
+    let deferred = leaked();
+    deferred.answered(deferred.ask(next, update(slot(1), 1)));
+    assert_eq!(only(Rule::R7, &deferred).finding, Finding::StillQueued(SyncPoint::Return));
+    let declined = leaked();
+    declined.enter(next, false);
+    assert!(matches!(only(Rule::R7, &declined).finding, Finding::Declined { depth: 0, .. }));
+    let accepted = leaked();
+    accepted.left(next, true);
+    assert!(matches!(only(Rule::R7, &accepted).finding, Finding::Accepted { depth: 0, .. }));
+}
+
+#[test]
+fn a_library_that_keeps_depth_by_task_is_not_said_to_leak_it() {
+    let next = Asker::task(T1, C0);
+    let referee = strict();
+    referee.enter(HERE, true);
+    referee.switch(C0, T0, T1);
+    let immediate = referee.ask(next, update(slot(1), 1));
+    referee.arrived(C0, &update(slot(1), 1), DONE);
+    referee.answered(immediate);
+    referee.answered(referee.ask(next, update(slot(1), 2)));
+    only(Rule::R1, &referee);
+    let nested = strict();
+    nested.enter(HERE, true);
+    nested.switch(C0, T0, T1);
+    nested.enter(next, true);
+    nested.enter(next, true);
+    only(Rule::R4, &nested);
+}
+
+#[test]
+fn what_was_passed_while_its_arrival_was_open_is_found_once_it_arrives() {
+    let values = [1, 2, 1];
+    let passed = |by: fn(&Referee), arrive: &[u64]| {
+        let referee = strict();
+        referee.enter(HERE, true);
+        for value in values {
+            referee.ask(HERE, update(slot(1), value));
+        }
+        referee.arrived(C0, &update(slot(1), 1), DONE);
+        by(&referee);
+        arrive.iter().for_each(|value| referee.arrived(C0, &update(slot(1), *value), DONE));
+        referee.left(HERE, true);
+        referee.violations().iter().map(|violation| violation.rule).collect::<Vec<_>>()
+    };
+    let read = |referee: &Referee| referee.raw_read(HERE, slot(1));
+    let write = |referee: &Referee| referee.trapped_write(HERE, slot(1));
+    assert_eq!((passed(read, &[]), passed(write, &[])), (vec![], vec![]), "all three were merged before");
+    assert_eq!(passed(read, &[1]), [Rule::R11]);
+    assert!(passed(read, &[2, 1]).iter().all(|rule| *rule == Rule::R11) && !passed(read, &[2, 1]).is_empty());
+    assert_eq!(passed(write, &[1]), [Rule::R10]);
+}
+
+#[test]
+fn a_base_pointer_is_compared_with_its_own_kind_and_may_be_seeded() {
+    let (old, new) = (Mfn::new(5), Mfn::new(6));
+    let (kernel, user) = (MmuextOp::NewBaseptr { table: new }, MmuextOp::NewUserBaseptr { table: new });
+    let unpinned_under = |queued: MmuextOp, loaded: (Mfn, Option<Mfn>)| {
+        let referee = strict();
+        referee.loaded(C1, loaded.0, loaded.1);
+        referee.ask(Asker::switch(T1, C1), mmuext(queued));
+        let unpin = mmuext(MmuextOp::Unpin { table: old });
+        let id = referee.ask(HERE, unpin);
+        referee.arrived(C0, &unpin, DONE);
+        referee.answered(id);
+        referee.violations().iter().map(|violation| violation.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(unpinned_under(kernel, (old, None)), [Rule::R12]);
+    assert_eq!(unpinned_under(user, (new, Some(old))), [Rule::R12]);
+    assert_eq!(unpinned_under(user, (old, None)), []);
+    assert_eq!(unpinned_under(kernel, (new, Some(old))), []);
 }
 
 #[test]

@@ -110,12 +110,48 @@ fn tlb_flushes_stay_on_their_side_of_every_write() {
 }
 
 #[test]
+fn a_tlb_flush_arrives_no_more_often_than_it_was_asked() {
+    let write = update(slot(1), 1);
+    assert_eq!(judge(&[flush_all(), flush_all()], &[flush_all(), flush_all()]), []);
+    assert_eq!(judge(&[flush_all(), page(1), page(2)], &[flush_all(), page(1), page(2)]), []);
+    assert_eq!(judge(&[flush_all(); 3], &[flush_all(); 3]), []);
+    assert_eq!(judge(&[flush_all()], &[flush_all(); 5]), [Rule::R13; 4]);
+    assert_eq!(judge(&[write, flush_all()], &[write, flush_all(), write, flush_all()]), [Rule::R13; 2]);
+    assert_eq!(judge(&[flush_all(), write, flush_all()], &[flush_all(), flush_all(), write]), [Rule::R12]);
+}
+
+#[test]
+fn a_tlb_flush_on_the_wrong_vcpu_is_r8_even_where_an_equal_one_has_been() {
+    let (there, other) = (VcpuId::new(1), Asker::task(TaskId::new(1), VcpuId::new(1)));
+    let referee = Referee::new(Profile::Strict);
+    referee.enter(other, true);
+    referee.ask(other, flush_all());
+    referee.arrived(there, &flush_all(), DONE);
+    referee.left(other, true);
+    referee.enter(HERE, true);
+    referee.ask(HERE, flush_all());
+    referee.arrived(there, &flush_all(), DONE);
+    referee.left(HERE, true);
+    assert_eq!(referee.violations().iter().map(|found| found.rule).collect::<Vec<_>>(), [Rule::R8]);
+}
+
+#[test]
+fn a_register_separates_no_writes_of_one_entry() {
+    let stack = Operation::StackSwitch { ss: 0, sp: VirtAddr::unchecked(8) };
+    let (first, last) = (update(slot(1), 1), update(slot(1), 2));
+    assert_eq!(judge(&[first, stack, last], &[stack, last]), []);
+    assert_eq!(judge(&[first, stack, last], &[last, stack]), []);
+    assert_eq!(judge(&[first, stack, last], &[last]), [Rule::R2]);
+}
+
+#[test]
 fn vcpus_that_are_offline_may_be_left_out() {
     let online = Settings::new(Profile::Strict).online(VcpuMask::EMPTY.with(C0));
     let multi = |vcpus| mmuext(MmuextOp::TlbFlushMulti { vcpus });
     let (first, second) = (VcpuMask::EMPTY.with(C0), VcpuMask::EMPTY.with(VcpuId::new(1)));
     assert_eq!(judged_by(online, &[multi(first.union(&second))], &[multi(first)]), []);
     assert_eq!(judged_by(online, &[multi(second)], &[]), []);
+    assert_eq!(judged_by(online, &[multi(second)], &[multi(second)]), []);
     assert_eq!(judge(&[multi(second)], &[]), [Rule::R12]);
 }
 

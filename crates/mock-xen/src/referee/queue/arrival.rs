@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use hypercall::{Level, Operation};
+use hypercall::{Errno, Level, Operation};
 
 use super::Queue;
 use crate::referee::{
@@ -29,6 +29,8 @@ pub(in crate::referee) enum Arrival {
     For(Taken),
     /// For TLB flushes that have to come again if a write they had to wait for is applied yet.
     Early,
+    /// For none, but it is a TLB flush that may come once more.
+    Again,
     /// For none.
     Nothing,
 }
@@ -190,8 +192,7 @@ impl Queue {
     }
 
     /// Takes the flushes that may go now. If there is none but one that has to wait, the arrival
-    /// has overtaken what it waits for; unless it is a repetition, which does no harm and counts for
-    /// nothing.
+    /// has overtaken what it waits for; unless it may come once more.
     fn take_flushes(&mut self, operation: &Operation, reach: &Reach, is_effective: bool) -> Arrival {
         let covered = self.covered(reach);
         let waiting_for = |wait| covered.iter().filter(move |(_, is)| *is == wait).map(|(moment, _)| *moment);
@@ -205,14 +206,29 @@ impl Queue {
         if taken.is_empty() && !early.is_empty() {
             return Arrival::Early;
         }
-        if taken.is_empty() && self.history.fate(operation).is_none() {
+        if taken.is_empty() && self.may_come_again(operation, reach) {
+            return Arrival::Again;
+        }
+        if taken.is_empty() {
             taken.extend(waiting_for(Wait::Queued).take(1));
         }
         let requests: Vec<Request> = taken.iter().filter_map(|moment| self.requests.remove(moment)).collect();
         let Some(first) = requests.first() else { return Arrival::Nothing };
         self.counters.superseded += requests.len() as u64 - 1;
+        self.spare.extend(requests.iter().skip(1).filter_map(|spare| spare.effect.reach()));
         let overtook = self.overtaken(first.moment, first, is_effective);
         Arrival::For(Taken { requests, overtook })
+    }
+
+    /// Whether a TLB flush that nothing waits for does no harm: it reaches no TLB, or was asked for and
+    /// made needless by one before it, or is issued again after a write behind a refused one.
+    fn may_come_again(&mut self, operation: &Operation, reach: &Reach) -> bool {
+        let equal = self.spare.iter().position(|spare| spare == reach);
+        let spare = equal.or_else(|| self.spare.iter().position(|spare| reach.covers(spare)));
+        if let Some(spare) = spare {
+            self.spare.swap_remove(spare);
+        }
+        spare.is_some() || reach.is_empty() || (self.belated && self.history.fate(operation).is_some())
     }
 
     /// The pending flushes that one with `reach` covers, and what each still waits for.
@@ -279,15 +295,24 @@ impl Queue {
     /// Takes what `operation` stands for, though it arrives on another vCPU or not at all. No order is
     /// expected of it, and a TLB flush stands for an equal one only.
     pub(in crate::referee) fn arrive_elsewhere(&mut self, operation: &Operation, now: Moment) -> Option<Request> {
+        self.take_anyhow(operation, now, Self::is_cut).pop()
+    }
+
+    fn take_anyhow(
+        &mut self,
+        operation: &Operation,
+        now: Moment,
+        is_likely: impl Fn(&Self, Moment) -> bool,
+    ) -> Vec<Request> {
         if let Effect::Entry(key, write) = self.effect(operation, Level::L1)
             && self.chains.contains_key(&key)
         {
-            let (index, mut requests) = self.stand_for(key, write, Self::is_cut)?;
+            let Some((index, requests)) = self.stand_for(key, write, is_likely) else { return Vec::new() };
             self.settle_if_certain(key, index, now);
-            return requests.pop();
+            return requests;
         }
-        let moment = self.find_equal(operation, Self::is_cut)?;
-        self.requests.remove(&moment)
+        let found = self.find_equal(operation, is_likely);
+        found.and_then(|moment| self.requests.remove(&moment)).into_iter().collect()
     }
 
     /// Notes that `operation` stood behind a refused one and was not looked at.
@@ -300,8 +325,16 @@ impl Queue {
         };
         for moment in moments {
             if self.requests.get(&moment).is_some_and(is_uncut) {
+                self.excuse_behind_cut(moment, now);
                 self.stand(moment, Standing::Cut(Cut { hypercall: self.hypercall, overtaken: None }));
             }
+        }
+    }
+
+    /// What stands behind an operation that was not looked at has the same excuse, if it has none yet.
+    fn excuse_behind_cut(&mut self, moment: Moment, now: Moment) {
+        if self.requests.get(&moment).is_some_and(|request| request.excuse.is_none()) {
+            self.excuse_behind(moment, now);
         }
     }
 
@@ -332,23 +365,57 @@ impl Queue {
         covered.into_iter().filter(|(_, wait)| Some(*wait) == oldest).map(|(moment, _)| moment).collect()
     }
 
-    /// Takes out what `operation` stands for because the guest was told that it will not arrive;
-    /// `false` if there is nothing.
-    pub(in crate::referee) fn give_up(&mut self, operation: &Operation, now: Moment) -> bool {
-        let Effect::Flush(reach) = self.effect(operation, Level::L1) else {
-            return self.arrive_elsewhere(operation, now).is_some();
+    /// Whether something for which `operation` may stand may be reported so; see
+    /// [`Request::may_be_reported`].
+    pub(in crate::referee) fn may_report(&self, operation: &Operation, errno: Option<Errno>) -> bool {
+        let reported = self.effect(operation, Level::L1);
+        let is_named = |request: &Request| match (&reported, &request.effect) {
+            (Effect::Flush(reach), Effect::Flush(asked)) => reach.covers(asked),
+            (effect, asked) => effect.same_entry(asked) || request.operation == *operation,
         };
-        let given_up = self.mergeable(&reach, |_| true);
-        self.counters.superseded += given_up.len().saturating_sub(1) as u64;
-        for moment in &given_up {
-            self.requests.remove(moment);
+        self.requests.values().any(|request| request.may_be_reported(errno) && is_named(request))
+    }
+
+    /// Takes out what `operation` stands for because the guest was told that it will not arrive, with
+    /// `errno` or as not attempted. If there is no reason for that, it is overdue.
+    pub(in crate::referee) fn give_up(
+        &mut self,
+        operation: &Operation,
+        errno: Option<Errno>,
+        now: Moment,
+    ) -> Option<Vec<Request>> {
+        let given_up = match self.effect(operation, Level::L1) {
+            Effect::Flush(reach) => self.give_up_flushes(&reach, errno),
+            _ => self.take_anyhow(operation, now, |queue, moment| {
+                queue.requests.get(&moment).is_some_and(|request| request.may_be_reported(errno))
+            }),
+        };
+        let last = given_up.last()?;
+        let fate = match errno {
+            _ if !last.may_be_reported(errno) => {
+                self.remember_overdue(&[*last]);
+                &mut self.counters.overdue
+            }
+            Some(_) => &mut self.counters.failed,
+            None => &mut self.counters.not_attempted,
+        };
+        *fate += 1;
+        Some(given_up)
+    }
+
+    fn give_up_flushes(&mut self, reach: &Reach, errno: Option<Errno>) -> Vec<Request> {
+        let mut moments = self.mergeable(reach, |request| request.may_be_reported(errno));
+        if moments.is_empty() {
+            moments = self.mergeable(reach, |_| true);
         }
-        !given_up.is_empty()
+        self.counters.superseded += moments.len().saturating_sub(1) as u64;
+        moments.iter().filter_map(|moment| self.requests.remove(moment)).collect()
     }
 
     /// Makes the flushes asked after `moment`, which came too early for what has just been applied,
     /// wait again.
     pub(in crate::referee) fn expect_flushes_again(&mut self, moment: Moment) {
+        self.belated = true;
         for later in self.requests.range_mut(moment..).map(|(_, later)| later) {
             if matches!(later.standing, Standing::Early) {
                 later.standing = Standing::Queued;

@@ -7,9 +7,10 @@
 
 mod arrival;
 
+use core::ops::Bound;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use hypercall::{Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
+use hypercall::{Errno, Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
 
 use super::{
     Moment,
@@ -17,7 +18,8 @@ use super::{
     counters::Counters,
     effect::{Effect, EntryKey},
     history::{Fate, History},
-    request::{Request, Standing},
+    reach::Reach,
+    request::{Excuse, PassedBy, Request, Standing},
     settings::Settings,
 };
 
@@ -33,7 +35,7 @@ pub(super) struct Queue {
     chains: HashMap<EntryKey, VecDeque<Chain>>,
     /// Chains whose count is not certain, by run and entry.
     uncertain: HashSet<(u64, EntryKey)>,
-    /// Number of the present run: L1 updates of one subject with nothing else between them.
+    /// Number of the present run: L1 updates of one subject with nothing between them but registers.
     run: u64,
     /// That subject.
     run_subject: Subject,
@@ -41,6 +43,12 @@ pub(super) struct Queue {
     overdue_limit: usize,
     /// When the hypercall under way began, if that was told.
     pub(super) hypercall: Option<Moment>,
+    /// TLB flushes that an arrival made needless, and that may arrive by themselves all the same.
+    spare: Vec<Reach>,
+    /// Whether a write that stood behind a refused one was applied later: flushes may be issued again.
+    belated: bool,
+    /// When something that a refusal had excused arrived after all.
+    pub(super) resumed: Moment,
     pub(super) history: History,
     pub(super) counters: Counters,
 }
@@ -58,6 +66,9 @@ impl Queue {
             overdue: VecDeque::new(),
             overdue_limit: settings.remembered,
             hypercall: None,
+            spare: Vec::new(),
+            belated: false,
+            resumed: Moment::default(),
             history: History::new(settings.remembered),
             counters: Counters::default(),
         }
@@ -70,12 +81,18 @@ impl Queue {
 
     pub(super) fn push(&mut self, request: Request) {
         self.counters.asked += 1;
+        if self.requests.is_empty() {
+            self.spare.clear();
+            self.belated = false;
+        }
         match request.effect {
             Effect::Entry(key, write) => self.push_entry(key, request.moment, write),
             Effect::Flush(reach) if reach.is_empty() => {
                 self.counters.superseded += 1;
                 return;
             }
+            // It commutes with every L1 update, so it separates none.
+            Effect::Register => {}
             _ => self.run += 1,
         }
         self.requests.insert(request.moment, Request { run: self.run, ..request });
@@ -131,19 +148,14 @@ impl Queue {
     }
 
     fn writes(&self, slot: PteSlot) -> impl Iterator<Item = &Request> {
-        self.requests.values().filter(move |request| match &request.operation {
-            Operation::Update { update, .. } => {
-                !matches!(request.standing, Standing::Perhaps)
-                    && Write::of(update).is_some()
-                    && update.slot.same_entry(slot)
-            }
-            _ => false,
-        })
+        self.requests
+            .values()
+            .filter(move |request| !matches!(request.standing, Standing::Perhaps) && request.writes(slot))
     }
 
-    /// Takes out the requests that `is_due`, which had to be effective by now. Early TLB flushes among
-    /// them are, and go without a word.
-    pub(super) fn drain(&mut self, now: Moment, is_due: impl Fn(&Request) -> bool) -> Vec<Request> {
+    /// Takes out the requests that `is_due`, which had to be effective by now, each with whether it was
+    /// dropped behind a refused one. Early TLB flushes among them are effective, and go without a word.
+    pub(super) fn drain(&mut self, now: Moment, is_due: impl Fn(&Request) -> bool) -> Vec<(Request, bool)> {
         let due: Vec<Request> = self.requests.values().filter(|request| is_due(request)).copied().collect();
         if due.iter().any(|request| matches!(request.standing, Standing::Perhaps)) {
             self.settle_where(now, |_, _| true);
@@ -153,10 +165,45 @@ impl Queue {
             due.into_iter().partition(|request| matches!(request.standing, Standing::Early));
         self.counters.applied += early.len() as u64;
         self.counters.overdue += late.len() as u64;
-        self.overdue.extend(&late);
+        self.remember_overdue(&late);
+        late.into_iter().map(|request| (request, self.is_tail(&request))).collect()
+    }
+
+    fn remember_overdue(&mut self, late: &[Request]) {
+        self.overdue.extend(late);
         let excess = self.overdue.len().saturating_sub(self.overdue_limit);
         self.overdue.drain(..excess);
-        late
+    }
+
+    /// Whether `request` stood behind a refused operation after which nothing went on.
+    fn is_tail(&self, request: &Request) -> bool {
+        let is_cut = matches!(request.standing, Standing::Cut(_));
+        is_cut || request.excuse.is_some_and(|excuse| excuse.since > self.resumed)
+    }
+
+    /// Excuses what was asked after `moment`: something asked then was refused. What is asked from now on
+    /// had no part in that.
+    pub(super) fn excuse_behind(&mut self, moment: Moment, now: Moment) {
+        for (_, request) in self.requests.range_mut((Bound::Excluded(moment), Bound::Unbounded)) {
+            let call = request.excuse.and_then(|excuse| excuse.call);
+            request.excuse = Some(Excuse { since: now, call });
+        }
+    }
+
+    /// Excuses everything: a hypercall that may have carried it was refused with `errno`.
+    pub(super) fn excuse_all(&mut self, errno: Errno, now: Moment) {
+        let excuse = Some(Excuse { since: now, call: Some(errno) });
+        self.requests.values_mut().for_each(|request| request.excuse = excuse);
+    }
+
+    /// Remembers an access to the entry at `slot` past the library: writes of it that an arrival may stand
+    /// for are passed by it, if a later arrival shows that they were still pending.
+    pub(super) fn pass_by(&mut self, slot: PteSlot, by: impl Fn(&Request) -> PassedBy) {
+        for request in self.requests.values_mut() {
+            if matches!(request.standing, Standing::Perhaps) && request.writes(slot) {
+                request.passed_by = Some(by(request));
+            }
+        }
     }
 
     /// Forgets overdue requests for which `operation` may stand; `false` if there is none.
@@ -207,7 +254,8 @@ impl Queue {
             let arrived = self.history.fate(&request.operation).is_some_and(|(at, _)| at > request.moment);
             if !arrived {
                 let by = by.overtaking(request);
-                let fate = Fate::Merged { asker: request.asker, asked: request.moment, by };
+                let is_excused = request.excuse.is_some();
+                let fate = Fate::Merged { asker: request.asker, asked: request.moment, by, is_excused };
                 self.history.note(request.operation, now, fate);
             }
         }
