@@ -4,12 +4,13 @@
 //! linked into kernels only (see `boot`), which are compiled without a red zone. (2) and (3) below are
 //! the other two: what memory the call touches, and that Rust relies on nothing it changes.
 
-use hypercall::{Errno, Operation, Pte, SegmentBase, VaFlush, VcpuId, VirtAddr, xen};
+use hypercall::{Errno, Mfn, Operation, Pte, SegmentBase, VaFlush, VcpuId, VirtAddr, xen};
 
 use crate::layout::{TrapInfo, VcpuContext};
 
 const SET_TRAP_TABLE: u64 = 0;
 const SET_CALLBACKS: u64 = 4;
+const MEMORY_OP: u64 = 12;
 const XEN_VERSION: u64 = 17;
 const CONSOLE_IO: u64 = 18;
 const VCPU_OP: u64 = 24;
@@ -25,6 +26,8 @@ const VCPU_STOP_SINGLESHOT_TIMER: u64 = 9;
 const SCHED_YIELD: u64 = 0;
 const SCHED_BLOCK: u64 = 1;
 const SCHED_SHUTDOWN: u64 = 2;
+
+const MEMORY_MACHPHYS_MFN_LIST: u64 = 5;
 
 const CHANNEL_BIND_VIRQ: u64 = 1;
 const CHANNEL_SEND: u64 = 4;
@@ -69,6 +72,16 @@ pub(crate) fn console_write(bytes: &[u8]) {
     let args = [0, bytes.len() as u64, bytes.as_ptr().expose_provenance() as u64, 0, 0];
     // SAFETY: (2) Xen reads `bytes`; (3) it changes nothing. Nobody is there to be told of a refusal.
     let _ = unsafe { call(CONSOLE_IO, args) };
+}
+
+/// The frame that holds the start of the machine-to-physical table.
+pub(crate) fn machine_to_physical_start() -> Result<Mfn, Errno> {
+    let mut start = 0_u64;
+    let mut argument = [1, (&raw mut start).expose_provenance() as u64, 0];
+    // SAFETY: (1) the argument is the room of the list, its address and, as an answer, its length; the list
+    // has the one word it has room for; (2) no mapping changes.
+    unsafe { call_with(MEMORY_OP, [MEMORY_MACHPHYS_MFN_LIST], &mut argument) }?;
+    Ok(Mfn::new(start))
 }
 
 /// Lets other vCPUs run.

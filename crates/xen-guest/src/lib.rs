@@ -28,6 +28,7 @@ mod calls;
 mod console;
 pub mod events;
 mod frame;
+pub mod interrupted;
 mod layout;
 #[cfg(not(test))]
 mod library;

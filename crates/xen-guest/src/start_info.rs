@@ -64,7 +64,8 @@ pub(crate) fn frame_list() -> &'static [u64] {
 }
 
 /// The machine address of the page shared with Xen.
-pub(crate) fn shared_info() -> MachAddr {
+#[must_use]
+pub fn shared_info() -> MachAddr {
     MachAddr::new(start_info().shared_info).unwrap_or_default()
 }
 

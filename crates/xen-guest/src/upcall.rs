@@ -10,6 +10,7 @@ use hypercall::{InterruptContext, VcpuId};
 use crate::{
     events,
     frame::{Frame, SAVED_FPU, resume, save},
+    interrupted,
     percpu::{MAX_VCPUS, current_vcpu},
     tasks,
 };
@@ -43,6 +44,8 @@ pub(crate) unsafe extern "C" fn upcall() -> ! {
 /// `frame` is the frame the stub has just saved, of the task that runs on this vCPU.
 unsafe extern "C" fn on_upcall(frame: *mut Frame) -> *mut Frame {
     UPCALLS[current_vcpu().number() as usize].fetch_add(1, SeqCst);
+    // SAFETY: the stub's promise; nobody else knows the frame yet.
+    interrupted::notice(unsafe { &mut *frame });
     // SAFETY: this is the upcall handler, and the token does not outlive the call.
     events::dispatch(&unsafe { InterruptContext::assume() });
     // SAFETY: the frame is the running task's.

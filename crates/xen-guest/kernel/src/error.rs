@@ -6,6 +6,7 @@ use hypercall::Errno;
 use pv_mmu::{Failure, Failures, SetRangeError};
 use xen_guest::memory::{Fault, tables::TableError};
 use xen_guest::{smp, tasks};
+use xen_program::ListError;
 use xen_wire::RequestError;
 
 /// What went wrong where a command could not go on.
@@ -18,6 +19,8 @@ pub(crate) enum Error {
     Payload,
     /// The pool of pages is used up.
     NoPage,
+    /// The programs are no list, or the arena is not as they need it.
+    Programs(ListError),
     /// Xen refused something the command relies on.
     Xen(Errno),
     /// An operation of the command's preparation is not effective.
@@ -45,6 +48,7 @@ impl fmt::Display for Error {
             Self::UnknownCommand => f.write_str("no such command"),
             Self::Payload => f.write_str("the command does not know what to do with this payload"),
             Self::NoPage => f.write_str("the kernel's pool of pages is used up"),
+            Self::Programs(error) => error.fmt(f),
             Self::Xen(errno) => write!(f, "Xen answered {errno}"),
             Self::Failed(failure) => failure.fmt(f),
             Self::Region(failures) => failures.fmt(f),
@@ -70,6 +74,7 @@ macro_rules! from {
 
 from! {
     Request(RequestError),
+    Programs(ListError),
     Xen(Errno),
     Failed(Failure),
     Region(Failures),

@@ -4,10 +4,10 @@
 //! machine, readable at a fixed address. A domain may write its own part of that, so an answer from
 //! there counts only where the list agrees.
 
-use hypercall::{Mfn, PAGE_SIZE, Pfn, VirtAddr};
+use hypercall::{Errno, Mfn, PAGE_SIZE, Pfn, VirtAddr};
 
 use super::probe;
-use crate::start_info;
+use crate::{calls, start_info};
 
 /// Where the machine-to-physical table is mapped (`MACH2PHYS_VIRT_START`).
 const MACHINE_TO_PHYSICAL: u64 = 0xffff_8000_0000_0000;
@@ -24,6 +24,14 @@ pub fn frame(pfn: Pfn) -> Option<Mfn> {
 pub fn recorded_pfn(frame: Mfn) -> Option<Pfn> {
     let address = frame.number().checked_mul(8)?.checked_add(MACHINE_TO_PHYSICAL)?;
     probe::load(VirtAddr::new(address).ok()?).ok().map(Pfn::new)
+}
+
+/// The frame in which Xen keeps the start of that table.
+///
+/// # Errors
+/// The hypervisor's refusal.
+pub fn table_start() -> Result<Mfn, Errno> {
+    calls::machine_to_physical_start()
 }
 
 /// The pfn of `frame`; `None` where it is not one of the domain's.

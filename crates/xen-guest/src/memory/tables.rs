@@ -1,5 +1,6 @@
 //! The kernel's own page tables, read where the domain's builder has mapped them.
 
+use core::arch::asm;
 use core::fmt;
 
 use hypercall::{Level, Mfn, PAGE_SHIFT, Pte, PteSlot, VirtAddr};
@@ -63,6 +64,15 @@ pub unsafe fn exchange(slot: PteSlot, pte: Pte) -> Result<Pte, TableError> {
 #[must_use]
 pub fn root() -> Mfn {
     p2m::frame_at(start_info::root()).unwrap_or_default()
+}
+
+/// The frame of the L4 table that the calling vCPU runs on: the root, unless a hypercall has loaded another.
+#[must_use]
+pub fn base() -> Mfn {
+    let base: u64;
+    // SAFETY: Xen emulates the instruction and answers with the guest's own table.
+    unsafe { asm!("mov {}, cr3", out(reg) base, options(nomem, nostack, preserves_flags)) };
+    Mfn::new(base >> PAGE_SHIFT)
 }
 
 /// The slot of `level` by which the kernel's tables translate `address`, and what it holds.

@@ -71,7 +71,7 @@ pub(crate) fn processes_with(mark: &str) -> Vec<String> {
 
 /// Waits until `condition` holds, for ten seconds.
 pub(crate) fn soon(condition: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() && Instant::now() < deadline {
         sleep(Duration::from_millis(20));
     }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod failures;
+mod programs;
 mod pv_mmu;
 mod runtime;
 mod transport;

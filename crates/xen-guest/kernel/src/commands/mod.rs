@@ -4,6 +4,7 @@ mod basic;
 mod failing;
 mod hypercalls;
 mod memory;
+mod programs;
 mod remote;
 mod smoke;
 mod switching;
@@ -29,6 +30,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "fail", run: failing::fail },
     Command { name: "hypercalls", run: hypercalls::hypercalls },
     Command { name: "memory", run: memory::memory },
+    Command { name: "programs", run: programs::programs },
     Command { name: "tasks", run: tasks::tasks },
     Command { name: "vcpus", run: vcpus::vcpus },
     Command { name: "pvmmu-smoke", run: smoke::smoke },
