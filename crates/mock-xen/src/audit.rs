@@ -188,13 +188,9 @@ impl Recount<'_> {
 
     /// A table that a vCPU has to put away.
     fn old_table(&mut self, old: OldTable) {
-        let Some(kind @ FrameType::Table(level)) = self.kind(old.frame).filter(|_| !old.partial) else {
-            self.of(old.frame).general += 1;
-            return;
-        };
-        match old.parent {
-            Some(parent) if self.kind(parent) == Some(kind) => self.linear_use((parent, old.frame), level),
-            _ => self.of(old.frame).typed(kind),
+        match self.kind(old.frame).filter(|_| !old.partial) {
+            Some(kind) => self.of(old.frame).typed(kind),
+            None => self.of(old.frame).general += 1,
         }
     }
 }

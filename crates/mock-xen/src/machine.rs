@@ -44,8 +44,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(frames: Frames, tlbs: Tlbs, domain: Domain, planted: Planted) -> Self {
-        Self { frames, tlbs, domain, tables: RwLock::default(), planted }
+    pub(crate) fn new(frames: Frames, tlbs: Tlbs, domain: Domain) -> Self {
+        Self { frames, tlbs, domain, tables: RwLock::default(), planted: Planted::default() }
     }
 
     /// Keeps tables what they are for as long as the answer lives.

@@ -175,8 +175,8 @@ faults! {
     ArrayNotPreempted,
     /// A table that was refused half-way is let go without its first entry.
     FirstEntryKept,
-    /// A table that was interrupted is validated from its first entry again.
-    ResumeFromStart,
+    /// The entry in front of which the validation of a table was interrupted is never validated.
+    ResumeSkipsEntry,
 
     /// `update_va_mapping` changes nothing where its bitmap cannot be read.
     BitmapReadFirst,

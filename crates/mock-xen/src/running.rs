@@ -14,16 +14,19 @@ use crate::schedule::{PreemptPoint, Schedule};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OldTable {
     pub(crate) frame: Mfn,
-    /// The table whose entry referred to it, if one did.
-    pub(crate) parent: Option<Mfn>,
     /// Whether the type reference is the one of a partial frame.
     pub(crate) partial: bool,
 }
 
 impl OldTable {
+    /// A table that an operation gave up.
+    pub(crate) const fn given_up(frame: Mfn) -> Self {
+        Self { frame, partial: false }
+    }
+
     /// A table that failed to be validated, or whose undoing was interrupted.
     pub(crate) const fn partial(frame: Mfn) -> Self {
-        Self { frame, parent: None, partial: true }
+        Self { frame, partial: true }
     }
 }
 

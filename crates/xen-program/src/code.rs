@@ -27,7 +27,7 @@ pub(crate) enum Plain {
     Mfn(Frame),
     /// A frame's machine address plus an offset: an entry that maps it, or a word in it.
     Page(Frame, u64),
-    /// What a word of an observed frame holds, plus a number.
+    /// What a word of an observed frame holds, with these bits flipped.
     Word(Frame, usize, u64),
 }
 

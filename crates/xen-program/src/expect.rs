@@ -20,8 +20,8 @@ pub enum Of {
     Mfn(Frame),
     /// A frame's machine address.
     Page(Frame),
-    /// What a word holds; only a program can say this.
-    Word(Frame, usize),
+    /// What a word holds, with these bits flipped; only a program can say this.
+    Word(Frame, usize, u64),
     /// The address of a buffer of the step.
     Buffer(usize),
     /// One of Xen's own root entries.
@@ -216,7 +216,8 @@ impl Expectation {
                 same(value, called.first.and_then(|first| first.args.get(*register).copied()))
             }
             Self::EntryAtInterruption { word, value } => {
-                same(value, called.first.and_then(|first| first.entry?.get(*word).copied()))
+                let found = called.first.and_then(|first| first.entry?.get(*word).copied());
+                matches!(found, Some(Word::Raw(raw)) if same(value, Some(raw)))
             }
             _ => false,
         }

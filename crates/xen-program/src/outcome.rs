@@ -6,7 +6,6 @@ use hypercall::Level;
 
 use crate::frame::{Frame, PageId};
 use crate::list::{ANSWERS, LIST, Mode, Report, Status, VERSION};
-use crate::machine::Interruption;
 use crate::record::{
     CALLED, CHANGE, CHANGE_M2P, CLEAN, DIFFERENT, END, FAULT, HELD, PAGE_PROBE, PROBED, REFUSED, Refusal, STORED,
     VALUE, Word,
@@ -169,9 +168,18 @@ pub struct Called {
     /// How often it was interrupted and continued.
     pub interruptions: u64,
     /// What was found at the first of these.
-    pub first: Option<Interruption>,
+    pub first: Option<Found>,
     /// The words of buffers that changed.
     pub arguments: Vec<ArgumentChange>,
+}
+
+/// What an event handler found the first time it interrupted a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The argument registers.
+    pub args: [u64; 5],
+    /// For a multicall: the entry at which it is to be continued.
+    pub entry: Option<[Word; 8]>,
 }
 
 /// A word of a buffer that Xen changed.
@@ -275,22 +283,22 @@ fn called(reader: &mut Reader<'_>) -> Result<Called, Malformed> {
     Ok(Called { value, registers, interruptions, first, arguments })
 }
 
-fn interruption(reader: &mut Reader<'_>) -> Result<Interruption, Malformed> {
-    let args = numbers(reader)?;
+fn interruption(reader: &mut Reader<'_>) -> Result<Found, Malformed> {
+    let args = array(|| reader.number())?;
     let entry = match reader.byte()? {
         0 => None,
-        1 => Some(numbers(reader)?),
+        1 => Some(array(|| reader.word())?),
         other => return Err(reader.fault(Fault::Unknown(other))),
     };
-    Ok(Interruption { args, entry })
+    Ok(Found { args, entry })
 }
 
-fn numbers<const N: usize>(reader: &mut Reader<'_>) -> Result<[u64; N], Malformed> {
-    let mut numbers = [0; N];
-    for number in &mut numbers {
-        *number = reader.number()?;
+fn array<T: Copy, const N: usize>(mut element: impl FnMut() -> Result<T, Malformed>) -> Result<[T; N], Malformed> {
+    let mut elements = [element()?; N];
+    for place in elements.iter_mut().skip(1) {
+        *place = element()?;
     }
-    Ok(numbers)
+    Ok(elements)
 }
 
 fn refusal(reader: &mut Reader<'_>) -> Result<Refusal, Malformed> {
@@ -300,11 +308,7 @@ fn refusal(reader: &mut Reader<'_>) -> Result<Refusal, Malformed> {
 }
 
 fn levels(reader: &mut Reader<'_>) -> Result<[i64; Level::ALL.len()], Malformed> {
-    let mut levels = [0; Level::ALL.len()];
-    for level in &mut levels {
-        *level = reader.signed()?;
-    }
-    Ok(levels)
+    array(|| reader.signed())
 }
 
 fn page_probe(reader: &mut Reader<'_>) -> Result<PageProbe, Malformed> {

@@ -19,8 +19,8 @@ pub enum Value {
     /// A frame's machine address plus an offset: an entry that maps the frame with flags, or a word
     /// of the frame with a command.
     Page(Frame, u64),
-    /// What a word of an observed frame ([`Frame::observed`]) holds when the step starts, plus a
-    /// number.
+    /// What a word of an observed frame ([`Frame::observed`]) holds when the step starts, with some
+    /// bits flipped.
     Word(Frame, usize, u64),
     /// The address of words in the arguments.
     Buffer(Buffer),

@@ -43,6 +43,8 @@ pub enum Word {
     Page(Frame, PteFlags),
     /// A frame's number.
     Mfn(Frame),
+    /// An entry for one of the pages that arguments lie in, which a copy of the L1 table holds.
+    Arguments(u8, PteFlags),
     /// One of Xen's own root entries.
     Xen,
     /// An entry of Xen's that machines have in different ways.
@@ -56,7 +58,7 @@ pub enum Word {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Refusal {
-    /// It names a frame of a kind this machine does not have.
+    /// It names a frame of a kind this machine does not have, or a word that machines have differently.
     NoSuchFrame = 0,
     /// It would change an entry the executor needs.
     Reserved = 1,
@@ -91,6 +93,7 @@ const MFN: u8 = 2;
 const XEN: u8 = 3;
 const MASKED: u8 = 4;
 const HOME: u8 = 5;
+const ARGUMENTS: u8 = 6;
 
 /// What records add to a sink.
 pub(crate) trait Record: Sink {
@@ -106,6 +109,10 @@ pub(crate) trait Record: Sink {
             }
             Word::Page(frame, flags) => {
                 self.bytes(&[PAGE, frame.code()]);
+                self.number(flags.bits().rotate_left(12));
+            }
+            Word::Arguments(number, flags) => {
+                self.bytes(&[ARGUMENTS, number]);
                 self.number(flags.bits().rotate_left(12));
             }
             Word::Mfn(frame) => self.bytes(&[MFN, frame.code()]),
@@ -130,10 +137,15 @@ impl Reader<'_> {
         Frame::from_code(code).ok_or(self.fault(Fault::Unknown(code)))
     }
 
+    fn flags(&mut self) -> Result<PteFlags, Malformed> {
+        Ok(PteFlags::from_bits_truncate(self.number()?.rotate_right(12)))
+    }
+
     pub(crate) fn word(&mut self) -> Result<Word, Malformed> {
         Ok(match self.byte()? {
             RAW => Word::Raw(self.number()?),
-            PAGE => Word::Page(self.frame()?, PteFlags::from_bits_truncate(self.number()?.rotate_right(12))),
+            PAGE => Word::Page(self.frame()?, self.flags()?),
+            ARGUMENTS => Word::Arguments(self.byte()?, self.flags()?),
             MFN => Word::Mfn(self.frame()?),
             XEN => Word::Xen,
             MASKED => Word::Masked,

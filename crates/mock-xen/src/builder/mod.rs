@@ -153,7 +153,7 @@ impl GuestBuilder {
         self
     }
 
-    /// One of Xen's rules is wrong, from the start.
+    /// One of Xen's rules is wrong, as soon as the guest is built.
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, fault: Fault) -> &mut Self {
         self.planted.fault = Some(fault);
@@ -183,10 +183,11 @@ impl GuestBuilder {
         let map = DirectMap::plan(self.direct_map, &mut self.memory).ok_or(BuildError::DirectMap(self.direct_map))?;
         self.memory.check()?;
         self.tables.extend(map.tables());
-        let xen = self.machine();
+        let mut xen = self.machine();
         self.check_uses(&xen)?;
         self.fill(&xen, &map, &own_roots);
         self.put_in_use(&xen)?;
+        xen.machine.planted = self.planted;
         Ok(xen)
     }
 
@@ -223,7 +224,7 @@ impl GuestBuilder {
         let frames = Frames::new(Layout::behind(self.memory.end()), memory);
         let domain = self.unprivileged.map_or_else(Domain::hardware, Domain::unprivileged);
         MockXen::new(Parts {
-            machine: Machine::new(frames, Tlbs::new(self.vcpus), domain, self.planted),
+            machine: Machine::new(frames, Tlbs::new(self.vcpus), domain),
             bases: (0..self.vcpus).map(|vcpu| self.bases.get(&VcpuId::new(vcpu)).copied()).collect(),
             witness: self.witness.clone(),
             spare: self.spare.clone(),

@@ -41,7 +41,7 @@ impl MockXen {
         if level == Level::L1 {
             let _held_by_the_first_pin = self.machine.put(work, frame);
         } else {
-            work.running.old_table = Some(OldTable { frame: frame.mfn, parent: None, partial: false });
+            work.running.old_table = Some(OldTable::given_up(frame.mfn));
         }
     }
 

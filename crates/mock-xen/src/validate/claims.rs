@@ -106,7 +106,7 @@ impl Machine {
         running.puts_away(frame.mfn) || held && frame.state.lock().partial
     }
 
-    /// Gives back a type reference; `parent` is the table whose entry it was for, `partial` says that
+    /// Gives back a type reference; `parent` is the table whose entry it is for, `partial` says that
     /// it is the one of a partial frame, which may have been resumed since.
     ///
     /// # Errors
@@ -122,18 +122,15 @@ impl Machine {
             let mut state = frame.state.lock();
             (state.unclaim(partial, self.tlbs.now()), state.kind)
         };
-        let linear = parent.filter(|parent| parent.state.lock().kind == kind);
         match (unclaim, kind) {
             (Unclaim::NotPartial, _) => Ok(()),
             (Unclaim::LetGo { partial }, FrameType::Table(level)) => {
                 let gone = self.let_go(work, frame, level, partial);
-                if !partial {
-                    self.forget_linear(frame, linear);
-                }
+                self.forget_linear(frame, parent.filter(|_| !partial));
                 gone
             }
             _ => {
-                self.forget_linear(frame, linear);
+                self.forget_linear(frame, parent);
                 Ok(())
             }
         }
@@ -193,18 +190,20 @@ impl Machine {
         let Some(old) = running.old_table.take() else { return Ok(()) };
         let mut work = self.work(running);
         let Some(frame) = self.frames.guest(old.frame) else { return Ok(()) };
-        let parent = old.parent.and_then(|parent| self.frames.guest(parent));
-        let put = self.unclaim(&mut work, frame, parent, old.partial);
+        let put = self.unclaim(&mut work, frame, None, old.partial);
         match put {
             Ok(()) => frame.unhold(),
-            Err(Preempted) => work.running.old_table = Some(OldTable { partial: true, ..old }),
+            Err(Preempted) => work.running.old_table = Some(OldTable::partial(old.frame)),
         }
         put
     }
 
-    /// A linear entry is gone: neither table counts it any more.
-    fn forget_linear(&self, target: &Frame, parent: Option<&Frame>) {
+    /// An entry of `parent` that led to `target` is gone: if it was linear, neither table counts it any
+    /// more.
+    pub(super) fn forget_linear(&self, target: &Frame, parent: Option<&Frame>) {
+        let kind = target.state.lock().kind;
         if let Some(parent) = parent
+            && parent.state.lock().kind == kind
             && !self.planted.has(Fault::LinearCountKept)
         {
             target.state.lock().linear += 1;

@@ -22,8 +22,8 @@ impl Machine {
     /// the table becomes the running hypercall's to put away. Interrupted before an entry of an L2
     /// or L3, or in a table below.
     pub(super) fn promote(&self, work: &mut TableWork<'_>, table: &Frame, level: Level) -> Result<(), Stop> {
-        let Progress { entries: first, mut next_held } = table.state.lock().progress;
-        let first = if self.planted.has(Fault::ResumeFromStart) { 0 } else { first };
+        let Progress { entries, mut next_held } = table.state.lock().progress;
+        let first = entries + usize::from(entries > 0 && self.planted.has(Fault::ResumeSkipsEntry));
         for index in first..ENTRIES_PER_TABLE {
             if index > first && self.preempts_validation(work, level) {
                 table.state.lock().progress = Progress { entries: index, next_held: false };

@@ -51,18 +51,19 @@ impl Machine {
     }
 
     /// Leaves the table that an entry of `parent` led to.
+    ///
+    /// A linear entry stops to count as one here. In Xen it does when the table is put away, which
+    /// the vCPU that removed it cannot tell from this; but where another vCPU has let the parent go
+    /// meanwhile, Xen 4.17 gets the counts wrong.
     fn give_up(&self, work: &mut TableWork<'_>, parent: &Frame, entry: Pte) {
-        if self.planted.has(Fault::ChildKept) {
+        let Some(frame) = self.frames.guest(entry.frame()).filter(|_| !self.planted.has(Fault::ChildKept)) else {
             return;
-        }
-        let old = OldTable { frame: entry.frame(), parent: Some(parent.mfn), partial: false };
-        work.running.old_table = Some(old);
-        if self.planted.has(Fault::RemovalNotContinued)
-            && let Some(frame) = self.frames.guest(old.frame)
-            && self.unclaim(work, frame, Some(parent), false).is_ok()
-        {
+        };
+        self.forget_linear(frame, Some(parent));
+        if self.planted.has(Fault::RemovalNotContinued) && self.unclaim(work, frame, None, false).is_ok() {
             frame.unhold();
-            work.running.old_table = None;
+        } else {
+            work.running.old_table = Some(OldTable::given_up(frame.mfn));
         }
     }
 

@@ -4,6 +4,7 @@ use hypercall::RawCall;
 use hypercall::abi::{HYPERCALL_MMU_UPDATE, HYPERCALL_MMUEXT_OP, HYPERCALL_MULTICALL, MMUEXT_TLB_FLUSH_LOCAL};
 
 use super::guard::Guard;
+use super::world::NO_INDEX;
 use super::{Runner, is_remapped};
 use crate::arena::argument_address;
 use crate::code::REGISTERS;
@@ -78,7 +79,7 @@ impl<M: Machine> Runner<'_, M> {
         }
         sink.byte(END);
         if matches!(arm, Arm::Pending | Arm::Step) {
-            record_interruptions(answer, sink);
+            self.record_interruptions(answer, sink);
         } else {
             sink.number(0);
         }
@@ -131,12 +132,14 @@ impl<M: Machine> Runner<'_, M> {
             self.stale = false;
         }
     }
-}
 
-fn record_interruptions<S: Sink>(answer: &Answer, sink: &mut S) {
-    sink.number(answer.interruptions);
-    let Some(first) = answer.first.filter(|_| answer.interruptions > 0) else { return };
-    first.args.iter().for_each(|word| sink.number(*word));
-    sink.byte(first.entry.is_some().into());
-    first.entry.iter().flatten().for_each(|word| sink.number(*word));
+    /// Writes down how often a call was interrupted, and what was found the first time. What a multicall's
+    /// entry holds may be frame numbers.
+    fn record_interruptions<S: Sink>(&self, answer: &Answer, sink: &mut S) {
+        sink.number(answer.interruptions);
+        let Some(first) = answer.first.filter(|_| answer.interruptions > 0) else { return };
+        first.args.iter().for_each(|word| sink.number(*word));
+        sink.byte(first.entry.is_some().into());
+        first.entry.iter().flatten().for_each(|word| sink.word(self.world.translated(NO_INDEX, *word)));
+    }
 }

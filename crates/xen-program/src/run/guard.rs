@@ -97,7 +97,7 @@ impl<'a> Guard<'a> {
             HYPERCALL_MULTICALL => self.multicall(first, second),
             HYPERCALL_UPDATE_VA_MAPPING | HYPERCALL_UPDATE_VA_MAPPING_OTHERDOMAIN => self.mapping(first),
             HYPERCALL_SET_GDT => self.descriptors(first, second),
-            HYPERCALL_UPDATE_DESCRIPTOR => self.frame(Mfn::new(first >> PAGE_SHIFT)).map(drop),
+            HYPERCALL_UPDATE_DESCRIPTOR => self.filled(first >> PAGE_SHIFT),
             HYPERCALL_STACK_SWITCH => Ok(()),
             HYPERCALL_FPU_TASKSWITCH => allow(first as u32 == 0),
             HYPERCALL_SET_SEGMENT_BASE => allow(is_harmless_base(first as u32, second)),
@@ -165,7 +165,7 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// A page is cleared, or copied to or from. The one that Xen shares with the guest never holds the
+    /// A page is cleared, copied to or from, or given a descriptor. The one that Xen shares with the guest never holds the
     /// same twice, and the executor's events depend on it.
     fn filled(&mut self, mfn: u64) -> Verdict {
         self.name(mfn)?;

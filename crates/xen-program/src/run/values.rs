@@ -37,7 +37,7 @@ impl Values for Scan {
 pub(crate) struct Written {
     words: [u64; ARGUMENT_WORDS],
     pub(crate) room: Room,
-    /// A frame it names that the machine does not have.
+    /// A frame it names that the machine does not have, or in which it looks for what machines differ in.
     pub(crate) missing: Option<Frame>,
 }
 
@@ -95,7 +95,13 @@ impl<M: Machine> Values for Layout<'_, M> {
             Plain::Literal(number) => number,
             Plain::Mfn(frame) => self.mfn(frame),
             Plain::Page(frame, offset) => (self.mfn(frame) << PAGE_SHIFT).wrapping_add(offset),
-            Plain::Word(frame, index, add) => self.world.load(frame, index).wrapping_add(add),
+            Plain::Word(frame, index, flipped) => {
+                let word = self.world.load(frame, index);
+                if !self.world.is_portable(index, word) {
+                    self.written.missing = Some(frame);
+                }
+                word ^ flipped
+            }
         }
     }
 

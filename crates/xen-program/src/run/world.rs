@@ -25,7 +25,7 @@ const XEN_COMMON: [usize; 3] = [256, 260, 261];
 const XEN_EXACT: [usize; 2] = [258, 259];
 
 /// The index of a word that lies in no frame: no entry of Xen's or of the executor's has it.
-const NO_INDEX: usize = ENTRIES_PER_TABLE;
+pub(crate) const NO_INDEX: usize = ENTRIES_PER_TABLE;
 
 /// A set of observed frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,6 +266,18 @@ impl World {
         executors && Pte::from_bits(own).is_present() && (own ^ word) & !used == 0
     }
 
+    /// Which page of the arguments a frame is.
+    fn argument_page(&self, mfn: Mfn) -> Option<u8> {
+        let entry = |number| self.at_first(Table::L1.into(), arena::FIRST_ARGUMENT + usize::from(number));
+        (0..arena::ARGUMENT_PAGES as u8).find(|number| Pte::from_bits(entry(*number)).frame() == mfn)
+    }
+
+    /// Whether a program may use what it finds at `index` of a frame: not where machines differ.
+    pub(crate) fn is_portable(&self, index: usize, word: u64) -> bool {
+        let differs = matches!(self.translated(index, word), Word::Masked | Word::Xen | Word::Arguments(..));
+        !differs && !self.is_executors(index, word)
+    }
+
     /// A word found at `index` of some frame, with names for frame numbers.
     pub(crate) fn translated(&self, index: usize, word: u64) -> Word {
         let entry = Pte::from_bits(word);
@@ -276,6 +288,7 @@ impl World {
         match self.named(entry.frame()) {
             Some(frame) if !xens || frame.observed().is_some() => record::entry(frame, word),
             _ if xens => Word::Xen,
+            None if let Some(number) = self.argument_page(entry.frame()) => Word::Arguments(number, entry.flags()),
             _ if differs_by_machine(index) && (word == 0 || entry.is_present()) => Word::Masked,
             _ => self.named(Mfn::new(word)).map_or(Word::Raw(word), Word::Mfn),
         }

@@ -14,8 +14,8 @@
 //! `load(address)` and `exchange(address, word)` are accesses of the guest, `probe(frame)` is a probe.
 //!
 //! *Values* are sums of numbers, names of numbers, and at most one of `mfn(frame)`,
-//! `pte(frame, flags)`, `slot(place)` (machine address of a word), `word(place)` (what it holds),
-//! `va(place)` (the address that an entry translates). A place is `frame[index]`; `p3` and `w2`
+//! `pte(frame, flags)`, `slot(place)` (machine address of a word), `word(place)` or
+//! `word(place, bits)` (what it holds, with bits flipped), `va(place)` (the address that an entry translates). A place is `frame[index]`; `p3` and `w2`
 //! stand for the L1 entries of page 3 and window 2. `&[a, b; c, d]` is the address of these words,
 //! `edge &[...]` the same where memory ends behind them; `done` is a done count as it is before a
 //! call.

@@ -195,7 +195,7 @@ impl Parser<'_> {
             Of::Number => Value::Literal(add),
             Of::Mfn(frame) if add == 0 => Value::Mfn(frame),
             Of::Page(frame) => Value::Page(frame, add),
-            Of::Word(frame, index) => Value::Word(frame, index, add),
+            Of::Word(frame, index, flipped) if add == 0 => Value::Word(frame, index, flipped),
             _ => return Err(TextError { position, fault: TextFault::Expected("a value that a program can say") }),
         })
     }
@@ -279,7 +279,8 @@ impl Parser<'_> {
             }
             "word" => {
                 let (frame, index) = self.place()?;
-                Expected { of: Of::Word(frame, index), add: 0 }
+                let flipped = if self.take(",") { self.number()? } else { 0 };
+                Expected { of: Of::Word(frame, index, flipped), add: 0 }
             }
             _ => self.translated_address()?.into(),
         };

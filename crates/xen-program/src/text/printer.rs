@@ -155,7 +155,7 @@ fn value(said: &Value, what: As) -> String {
         Value::Literal(number) => literal(*number, what),
         Value::Mfn(frame) => format!("mfn({})", frame_name(*frame)),
         Value::Page(frame, offset) => page(*frame, *offset, what),
-        Value::Word(frame, index, add) => plus(format!("word({})", place(*frame, *index)), *add),
+        Value::Word(frame, index, flipped) => word(*frame, *index, *flipped),
         Value::Buffer(buffer) if what == As::Done && *buffer == done() => "done".into(),
         Value::Buffer(buffer) => {
             format!("{}&[{}]", if buffer.edge { "edge " } else { "" }, words(&buffer.words, what))
@@ -241,6 +241,13 @@ fn flags(bits: u64) -> String {
     text + &format!("{rest:#x}")
 }
 
+fn word(frame: Frame, index: usize, flipped: u64) -> String {
+    match flipped {
+        0 => format!("word({})", place(frame, index)),
+        _ => format!("word({}, {flipped:#x})", place(frame, index)),
+    }
+}
+
 fn place(frame: Frame, index: usize) -> String {
     match (frame, home(index)) {
         (Frame::Table(Table::L1), Some(name)) => name,
@@ -275,6 +282,7 @@ fn memory_word(word: Word) -> String {
     match word {
         Word::Raw(raw) => literal(raw, As::Entry),
         Word::Page(frame, bits) => format!("pte({}, {})", frame_name(frame), flags(bits.bits())),
+        Word::Arguments(number, bits) => format!("arguments({number}, {})", flags(bits.bits())),
         Word::Mfn(frame) => format!("mfn({})", frame_name(frame)),
         Word::Xen => "xen".into(),
         Word::Masked => "masked".into(),
@@ -322,7 +330,7 @@ fn expected(value: &Expected) -> String {
         Of::Number => literal(value.add, As::Number),
         Of::Mfn(frame) => format!("mfn({})", frame_name(frame)),
         Of::Page(frame) => format!("pte({}, {})", frame_name(frame), flags(value.add)),
-        Of::Word(frame, index) => plus(format!("word({})", place(frame, index)), value.add),
+        Of::Word(frame, index, flipped) => word(frame, index, flipped),
         Of::Buffer(number) => plus(format!("&{number}"), value.add),
         Of::Xen => "xen".into(),
         Of::Masked => "masked".into(),
@@ -381,7 +389,10 @@ fn call_parts(called: &Called, step: &Step) -> Vec<String> {
         let registers = REGISTERS.iter().zip(first.args);
         parts.extend(registers.take(2).map(|(name, value)| format!("upcall.{name}={}", number(value))));
         let entry = first.entry.into_iter().flatten().enumerate();
-        parts.extend(entry.map(|(word, value)| format!("upcall.entry[{word}]={}", number(value))));
+        parts.extend(entry.map(|(word, value)| match value {
+            Word::Raw(value) => format!("upcall.entry[{word}]={}", number(value)),
+            named => format!("upcall.entry[{word}]={}", memory_word(named)),
+        }));
     }
     parts
 }

@@ -1,0 +1,103 @@
+//! The conformance cases: what was measured on Xen 4.17, as programs with their expected answers.
+
+use xen_program::outcome::{ProgramAnswer, Told};
+use xen_program::text::Unproved;
+use xen_program::{Case, Cases, Mode, Outcome, Report, parse};
+
+use crate::executor::Executor;
+use crate::running::{Ran, Running, RunningError};
+use crate::unmodelled::unmodelled;
+
+/// The files, in the order of the table they come from.
+const FILES: [(&str, &str); 10] = [
+    ("1-arguments", include_str!("../cases/1-arguments.txt")),
+    ("2-l1-entries", include_str!("../cases/2-l1-entries.txt")),
+    ("3-plain-pages", include_str!("../cases/3-plain-pages.txt")),
+    ("4-pins", include_str!("../cases/4-pins.txt")),
+    ("5-mmuext", include_str!("../cases/5-mmuext.txt")),
+    ("6-upper-entries", include_str!("../cases/6-upper-entries.txt")),
+    ("7-mappings", include_str!("../cases/7-mappings.txt")),
+    ("8-multicalls", include_str!("../cases/8-multicalls.txt")),
+    ("9-others", include_str!("../cases/9-others.txt")),
+    ("xsa", include_str!("../cases/xsa.txt")),
+];
+
+/// All cases: the 163 of the table, by number, and those from security advisories.
+///
+/// # Panics
+/// If a file is not in the text form, which the crate's tests exclude.
+#[must_use]
+pub fn cases() -> Cases {
+    let mut all = Cases::default();
+    for (name, text) in FILES {
+        let Cases { cases, unproved } = parse(text).unwrap_or_else(|error| panic!("cases/{name}.txt, {error}"));
+        all.cases.extend(cases);
+        all.unproved.extend(unproved);
+    }
+    all
+}
+
+/// How a case was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// As expected.
+    Met,
+    /// In another way; what was expected and what was found.
+    Unmet(String),
+    /// With something the mock does not model.
+    Unmodelled(String),
+}
+
+/// A case and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseVerdict {
+    /// The case's name.
+    pub name: String,
+    /// What it shows.
+    pub title: String,
+    /// How it was answered.
+    pub verdict: Verdict,
+}
+
+/// The cases on one executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CasesReport {
+    /// Those that can be run.
+    pub verdicts: Vec<CaseVerdict>,
+    /// Those that cannot.
+    pub unproved: Vec<Unproved>,
+}
+
+/// Runs all cases.
+///
+/// # Errors
+/// Where the executor fails.
+pub fn run_cases(executor: &(impl Executor + ?Sized)) -> Result<CasesReport, RunningError> {
+    let Cases { cases, unproved } = cases();
+    let programs: Vec<Vec<u8>> = cases.iter().map(|case| case.program().to_bytes()).collect();
+    let programs: Vec<&[u8]> = programs.iter().map(Vec::as_slice).collect();
+    let ran = Running::new(executor, Report::Full, Mode::None).all(&programs)?;
+    let verdicts = cases.into_iter().zip(ran).map(|(case, ran)| {
+        let verdict = judge(&case, ran);
+        CaseVerdict { name: case.name, title: case.title, verdict }
+    });
+    Ok(CasesReport { verdicts: verdicts.collect(), unproved })
+}
+
+fn judge(case: &Case, ran: Ran) -> Verdict {
+    let record = match ran {
+        Ran::Answered(ProgramAnswer::Ran { told: Told::Full(record), .. }) => record,
+        Ran::Answered(other) => return Verdict::Unmet(format!("the program was not run: {other:?}")),
+        Ran::Ended(why) => return Verdict::Unmet(why),
+    };
+    let outcome = match Outcome::from_bytes(&record) {
+        Ok(outcome) => outcome,
+        Err(fault) => return Verdict::Unmet(format!("the record is damaged {fault}")),
+    };
+    match (unmodelled(&outcome), case.check(&outcome)) {
+        (Some(what), _) => Verdict::Unmodelled(what),
+        (None, Ok(())) => Verdict::Met,
+        (None, Err(unmet)) => Verdict::Unmet(unmet.to_string()),
+    }
+}

@@ -1,0 +1,187 @@
+//! One set of programs on the mock and on real Xen.
+
+use std::fmt;
+
+use serde::Serialize;
+use xen_program::outcome::{ProgramAnswer, Told};
+use xen_program::{Mode, Outcome, Program, Report};
+
+use crate::executor::Executor;
+use crate::running::{Ran, Running, RunningError};
+use crate::table::Outcomes;
+use crate::unmodelled::unmodelled;
+
+/// The two that are compared.
+#[derive(Clone, Copy)]
+pub struct Pair<'a> {
+    /// The mock, or what is in its place.
+    pub mock: &'a dyn Executor,
+    /// The real Xen, or what is in its place.
+    pub xen: &'a dyn Executor,
+}
+
+impl fmt::Debug for Pair<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pair")
+    }
+}
+
+/// A program that the two answer differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The program.
+    pub program: Program,
+    /// What the mock answers, a line per step and per finding behind the last.
+    pub mock: Vec<String>,
+    /// What real Xen answers.
+    pub xen: Vec<String>,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Compared {
+    /// Operations and outcomes, as the mock has them.
+    pub(crate) outcomes: Outcomes,
+    /// Operations of the programs that were compared.
+    pub(crate) operations: u64,
+    /// Programs that were compared.
+    pub(crate) programs: u64,
+    /// Those that met something the mock does not model, by what.
+    pub(crate) unmodelled: Vec<String>,
+    /// Programs that real Xen answered differently at first and alike when asked again: it was busy
+    /// with something of its own in between.
+    pub(crate) unsteady: u64,
+    /// Times real Xen was started.
+    pub(crate) boots: u64,
+    /// Differences, by the program's place in the set.
+    pub(crate) differences: Vec<(usize, Difference)>,
+}
+
+/// Runs programs on both and compares everything that is observed.
+///
+/// Real Xen tells digests first; where one differs from the mock's, it is asked again for everything, and
+/// what counts is a difference that stays.
+///
+/// # Errors
+/// Where an executor fails.
+pub(crate) fn compare(pair: Pair<'_>, mode: Mode, programs: &[Program]) -> Result<Compared, RunningError> {
+    let bytes: Vec<Vec<u8>> = programs.iter().map(Program::to_bytes).collect();
+    let all: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+    let mocked = Running::new(pair.mock, Report::Full, mode).all(&all)?;
+    let mut compared = Compared::default();
+    let mut places = Vec::new();
+    for (place, (program, ran)) in programs.iter().zip(&mocked).enumerate() {
+        if compared.take_in(program, ran) {
+            places.push(place);
+        }
+    }
+    let mut suspects = compared.ask(pair, mode, Report::Digest, &all, &places)?;
+    suspects.retain(|(place, ran)| !is_same(&mocked[*place], ran));
+    for _ in 0..TRIES {
+        let places: Vec<usize> = suspects.iter().map(|(place, _)| *place).collect();
+        suspects = compared.ask(pair, mode, Report::Full, &all, &places)?;
+        suspects.retain(|(place, ran)| !is_same(&mocked[*place], ran));
+        compared.unsteady += (places.len() - suspects.len()) as u64;
+    }
+    for (place, ran) in suspects {
+        let program = programs[place].clone();
+        let (mock, xen) = (lines(&mocked[place], &program), lines(&ran, &program));
+        compared.differences.push((place, Difference { program, mock, xen }));
+    }
+    Ok(compared)
+}
+
+/// How often real Xen is asked again for everything. It now and then has something of its own to do, which
+/// interrupts a call and shows in its registers; hardly ever twice in the same place.
+const TRIES: usize = 2;
+
+impl Compared {
+    /// Counts what a program came to on the mock; whether it is to be compared.
+    fn take_in(&mut self, program: &Program, ran: &Ran) -> bool {
+        if let Some(outcome) = outcome(ran) {
+            if let Some(what) = unmodelled(&outcome) {
+                self.unmodelled.push(what);
+                return false;
+            }
+            self.outcomes.add(program, &outcome);
+        }
+        self.operations += program.operations() as u64;
+        self.programs += 1;
+        true
+    }
+
+    /// Asks real Xen about the programs at `places`.
+    fn ask(
+        &mut self,
+        pair: Pair<'_>,
+        mode: Mode,
+        report: Report,
+        all: &[&[u8]],
+        places: &[usize],
+    ) -> Result<Vec<(usize, Ran)>, RunningError> {
+        let programs: Vec<&[u8]> = places.iter().map(|place| all[*place]).collect();
+        let mut running = Running::new(pair.xen, report, mode);
+        let ran = running.all(&programs)?;
+        self.boots += running.lists;
+        Ok(places.iter().copied().zip(ran).collect())
+    }
+}
+
+fn is_same(mock: &Ran, xen: &Ran) -> bool {
+    match (mock, xen) {
+        (
+            Ran::Answered(ProgramAnswer::Ran { clean, told }),
+            Ran::Answered(ProgramAnswer::Ran { clean: xen_clean, told: xen_told }),
+        ) => clean == xen_clean && told.digest() == xen_told.digest(),
+        _ => mock == xen,
+    }
+}
+
+fn outcome(ran: &Ran) -> Option<Outcome> {
+    match ran {
+        Ran::Answered(ProgramAnswer::Ran { told: Told::Full(record), .. }) => Outcome::from_bytes(record).ok(),
+        _ => None,
+    }
+}
+
+fn lines(ran: &Ran, program: &Program) -> Vec<String> {
+    match (outcome(ran), ran) {
+        (Some(outcome), _) => outcome.lines(program),
+        (None, Ran::Ended(why)) => vec![why.clone()],
+        (None, Ran::Answered(answer)) => vec![format!("{answer:?}")],
+    }
+}
+
+/// Both answers, step by step; where they differ, one below the other.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps: Vec<String> = self.program.steps.iter().map(ToString::to_string).collect();
+        let lines = self.mock.len().max(self.xen.len());
+        for line in 0..lines.max(steps.len()) {
+            match steps.get(line) {
+                Some(step) => writeln!(f, "    {step}")?,
+                None if line == steps.len() => writeln!(f, "    # behind the last step")?,
+                None => {}
+            }
+            let (mock, xen) = (self.mock.get(line), self.xen.get(line));
+            if mock == xen {
+                writeln!(f, "        #   both: {}", mock.map_or("-", String::as_str))?;
+            } else {
+                writeln!(f, "        # ! mock: {}", mock.map_or("-", String::as_str))?;
+                writeln!(f, "        # ! xen:  {}", xen.map_or("-", String::as_str))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Difference {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct as _;
+        let mut object = serializer.serialize_struct("Difference", 3)?;
+        object.serialize_field("program", &self.program.to_string())?;
+        object.serialize_field("mock", &self.mock)?;
+        object.serialize_field("xen", &self.xen)?;
+        object.end()
+    }
+}

@@ -1,0 +1,197 @@
+//! The comparison at large: as many random programs as are asked for, on both.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use serde::Serialize;
+use xen_program::{Mode, Program};
+
+use crate::compare::{Compared, Difference, Pair, compare};
+use crate::generate;
+use crate::running::RunningError;
+use crate::shrink::shrink;
+use crate::table::Outcomes;
+
+/// Operations of one batch, which is one boot of real Xen: enough that booting is a small part, few
+/// enough that several workers have something to do.
+const BATCH: Range<u64> = 4_000..60_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Operations, at least.
+    pub operations: u64,
+    /// Determines the programs.
+    pub seed: u64,
+    /// How calls are interrupted.
+    pub mode: Mode,
+    /// Boots of real Xen at once.
+    pub jobs: usize,
+    /// Differences after which no further batch is begun.
+    pub enough: usize,
+}
+
+impl Settings {
+    /// This many operations of the programs that belong to `seed`, uninterrupted, one boot at a time,
+    /// until one difference is found.
+    #[must_use]
+    pub const fn new(operations: u64, seed: u64) -> Self {
+        Self { operations, seed, mode: Mode::None, jobs: 1, enough: 1 }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct ConformReport {
+    /// Operations of all programs compared.
+    pub ops: u64,
+    /// Programs compared.
+    pub programs: u64,
+    /// Times real Xen was booted.
+    pub boots: u64,
+    /// Programs that were not compared because the mock does not model something in them, by what.
+    pub unmodelled: BTreeMap<String, u64>,
+    /// Programs that real Xen answered differently at first and as the mock when asked again.
+    pub unsteady: u64,
+    /// The differences, shrunk.
+    pub divergences: Vec<Divergence>,
+    /// Which operations came to which outcomes.
+    pub outcomes: Outcomes,
+}
+
+/// A difference and where it comes from.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Divergence {
+    /// The seed of the run.
+    pub seed: u64,
+    /// The program's number in it.
+    pub number: u64,
+    /// Operations of the run up to and with that program.
+    pub after: u64,
+    /// The smallest program found that shows a difference.
+    pub found: Difference,
+}
+
+/// The program with this number in the run with this seed.
+#[must_use]
+pub fn program(seed: u64, number: u64) -> Program {
+    let mixed = (seed ^ number.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    generate::program(mixed ^ mixed >> 29 ^ number)
+}
+
+/// Compares the two on random programs.
+///
+/// `progress` is told the operations compared so far whenever a batch is through.
+///
+/// # Errors
+/// Where an executor fails for another reason than a program.
+pub fn conform(
+    pair: Pair<'_>,
+    settings: Settings,
+    progress: impl Fn(u64) + Sync,
+) -> Result<ConformReport, RunningError> {
+    let batches = plan(settings);
+    let work = Work { pair, settings, batches: &batches, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+    let report = Mutex::new(ConformReport::default());
+    let worker = || -> Result<(), RunningError> {
+        while let Some(batch) = work.take() {
+            let (compared, divergences) = work.run(batch)?;
+            let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            report.take_in(compared, divergences);
+            if report.divergences.len() >= settings.enough {
+                work.stop.store(true, Ordering::SeqCst);
+            }
+            progress(report.ops);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..settings.jobs.max(1)).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    report.divergences.sort_by_key(|divergence| divergence.number);
+    Ok(report)
+}
+
+/// Consecutive programs.
+#[derive(Clone, Debug)]
+struct Batch {
+    numbers: Range<u64>,
+    /// Operations of the run before them.
+    before: u64,
+}
+
+/// Divides the programs that make up the operations asked for into batches. What they are does not
+/// depend on who takes which.
+fn plan(settings: Settings) -> Vec<Batch> {
+    let share = settings.operations / (2 * settings.jobs.max(1) as u64);
+    let most = share.clamp(BATCH.start, BATCH.end);
+    let (mut batches, mut first, mut before, mut operations) = (Vec::new(), 0, 0, 0);
+    for number in 0.. {
+        if before + operations >= settings.operations || operations >= most {
+            batches.push(Batch { numbers: first..number, before });
+            (first, before, operations) = (number, before + operations, 0);
+        }
+        if before >= settings.operations {
+            break;
+        }
+        operations += program(settings.seed, number).operations() as u64;
+    }
+    batches
+}
+
+/// What workers share.
+struct Work<'a> {
+    pair: Pair<'a>,
+    settings: Settings,
+    batches: &'a [Batch],
+    next: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Work<'_> {
+    fn take(&self) -> Option<&Batch> {
+        if self.stop.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.batches.get(self.next.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn run(&self, batch: &Batch) -> Result<(Compared, Vec<Divergence>), RunningError> {
+        let Settings { seed, mode, enough, .. } = self.settings;
+        let programs: Vec<Program> = batch.numbers.clone().map(|number| program(seed, number)).collect();
+        let mut compared = compare(self.pair, mode, &programs)?;
+        let mut divergences = Vec::new();
+        for (place, difference) in std::mem::take(&mut compared.differences).into_iter().take(enough) {
+            let (found, boots) = shrink(self.pair, mode, difference)?;
+            compared.boots += boots;
+            let operations: u64 = programs[..=place].iter().map(|program| program.operations() as u64).sum();
+            let number = batch.numbers.start + place as u64;
+            divergences.push(Divergence { seed, number, after: batch.before + operations, found });
+        }
+        Ok((compared, divergences))
+    }
+}
+
+impl ConformReport {
+    fn take_in(&mut self, compared: Compared, divergences: Vec<Divergence>) {
+        self.ops += compared.operations;
+        self.programs += compared.programs;
+        self.boots += compared.boots;
+        self.unsteady += compared.unsteady;
+        for what in compared.unmodelled {
+            *self.unmodelled.entry(what).or_default() += 1;
+        }
+        self.outcomes.merge(&compared.outcomes);
+        self.divergences.extend(divergences);
+    }
+}
