@@ -24,13 +24,13 @@ pub trait Executor: Sync {
 pub enum ExecuteError {
     /// The interpreter takes it for none.
     #[error("the interpreter refuses the list: {0}")]
-    List(ListError),
+    List(#[from] ListError),
     /// The machine ended, or never did, while it ran them: a program may be the reason.
     #[error("the machine did not get through the programs: {0}")]
-    Ended(RunError),
+    Ended(String),
     /// The machine could not run at all, or its answer was lost on the way.
     #[error(transparent)]
-    Run(RunError),
+    Run(#[from] RunError),
 }
 
 /// Programs for which a boot takes little longer than one without any, and whose list fits into the
@@ -74,8 +74,8 @@ impl Executor for Xen {
         machine.run_limit = LEAST + PER_BYTE * list.len() as u32;
         let run = || match self.lab.run(&machine, COMMAND, list) {
             Ok(answer) => Ok(answer.bytes),
-            Err(error) if is_end(&error) => Err(ExecuteError::Ended(error)),
-            Err(error) => Err(ExecuteError::Run(error)),
+            Err(error) if is_end(&error) => Err(ExecuteError::Ended(error.to_string())),
+            Err(error) => Err(error.into()),
         };
         let mut result = run();
         for _ in 1..TRIES {

@@ -5,7 +5,7 @@
 //! tables are read-only.
 
 use hypercall::{ENTRIES_PER_TABLE, Level, Mfn, Pfn, PteSlot, RawCall, VcpuId, VirtAddr};
-use mock_xen::{AccessError, GuestBuilder, Left, MockXen, Once, Seeded, Step};
+use mock_xen::{AccessError, GuestBuilder, Left, MockXen, Once, Seeded, Step, StoreError};
 use xen_program::arena::{self, ARGUMENT_PAGES, Target};
 use xen_program::{Answer, Arm, FRAMES, Frame, Interruption, Machine, PageFault, Report, Scratch, Special, Table};
 
@@ -31,6 +31,9 @@ pub struct MockMachine {
     xen: MockXen,
     frames: [Option<Mfn>; FRAMES],
     arguments: [Mfn; ARGUMENT_PAGES],
+    /// Why the arguments could not be written any more, if that happened: with a rule wrong, a program may
+    /// get the executor's own memory.
+    lost: Option<StoreError>,
 }
 
 impl MockMachine {
@@ -57,7 +60,7 @@ impl MockMachine {
         for special in Special::ALL {
             frames[usize::from(Frame::from(special).code())] = Some(special_frame(&xen, special));
         }
-        Self { xen, frames, arguments }
+        Self { xen, frames, arguments, lost: None }
     }
 
     /// The mock.
@@ -166,7 +169,7 @@ impl Machine for MockMachine {
 
     fn put_argument(&mut self, index: usize, word: u64) {
         let (mfn, index) = self.argument_place(index);
-        self.xen.write_plain(mfn, index, word).expect("the arguments stay mapped writable");
+        self.lost = self.lost.or(self.xen.write_plain(mfn, index, word).err());
     }
 
     fn argument(&self, index: usize) -> u64 {

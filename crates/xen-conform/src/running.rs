@@ -80,7 +80,7 @@ impl<'a, E: Executor + ?Sized> Running<'a, E> {
         self.lists += 1;
         let bytes = match self.executor.run(&list(self.report, self.mode, programs.iter().copied())) {
             Ok(bytes) => bytes,
-            Err(ExecuteError::Ended(error)) if programs.len() == 1 => return Ok(vec![Ran::Ended(error.to_string())]),
+            Err(ExecuteError::Ended(why)) if programs.len() == 1 => return Ok(vec![Ran::Ended(why)]),
             Err(ExecuteError::Ended(_)) => return self.some(&programs[..programs.len().div_ceil(2)]),
             Err(error) => return Err(error.into()),
         };

@@ -52,19 +52,21 @@ impl Machine {
             && !self.planted.has(Fault::ValidationNotPreempted)
     }
 
-    /// Writes down how far validation came when entry `index` stopped it.
+    /// Writes down how far validation came when entry `index` stopped it; `held` says that the entry
+    /// had a reference on its table from an earlier pass.
     fn stop_at(&self, work: &mut TableWork<'_>, (table, index): (&Frame, usize), entry: Pte, held: bool, stop: Stop) {
-        let next_held = match stop {
-            Stop::Preempted => true,
-            Stop::Refused(_) if index == 0 => return,
-            Stop::Refused(_) => {
-                let child = self.frames.guest(entry.frame());
-                child.is_some_and(|child| self.stays_held(work.running, child, held))
+        let child = self.frames.guest(entry.frame());
+        let still_held = child.filter(|child| self.stays_held(work.running, child, held));
+        match stop {
+            Stop::Preempted => table.state.lock().progress = Progress { entries: index, next_held: true },
+            Stop::Refused(_) if index > 0 => {
+                table.state.lock().progress = Progress { entries: index, next_held: still_held.is_some() };
+                self.leave_refused(work, table, entry);
             }
-        };
-        table.state.lock().progress = Progress { entries: index, next_held };
-        if stop != Stop::Preempted {
-            self.leave_refused(work, table, entry);
+            Stop::Refused(_) => {
+                let nobodys = still_held.filter(|child| !work.running.puts_away(child.mfn));
+                nobodys.iter().for_each(|child| child.unhold());
+            }
         }
     }
 

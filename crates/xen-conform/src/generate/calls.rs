@@ -11,7 +11,7 @@ use hypercall::abi::{
 use xen_program::arena::{ARGUMENTS, FIRST_PAGE, FIRST_WINDOW, address_under};
 use xen_program::{Buffer, Step, Table, Value};
 
-use super::draft::{Belief, Draft, slot};
+use super::draft::{Belief, Draft, UNTOUCHED, slot};
 use super::pools::{self, one_of, weighted};
 use super::tables::{change_one, command};
 
@@ -50,8 +50,10 @@ pub(super) fn multicall(draft: &mut Draft) {
     let mut words = Vec::new();
     for _ in 0..calls {
         let (number, args) = inner_call(draft);
-        let registers = args.into_iter().chain(std::iter::repeat(Value::Literal(0))).take(6);
-        words.extend([u64::from(number).into(), 0xdead_beef.into()].into_iter().chain(registers));
+        let registers = args.into_iter().chain(std::iter::repeat(Value::Literal(0))).take(5);
+        words.extend(
+            [u64::from(number).into(), UNTOUCHED.into()].into_iter().chain(registers).chain([UNTOUCHED.into()]),
+        );
     }
     let count = draft.bent_count(calls as u64);
     let list = draft.bent_array(Buffer { words, edge: false });

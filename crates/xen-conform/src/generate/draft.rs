@@ -2,14 +2,14 @@
 
 use fastrand::Rng;
 use hypercall::abi::{HYPERCALL_MMU_UPDATE, HYPERCALL_MMUEXT_OP, HYPERCALL_UPDATE_VA_MAPPING};
-use hypercall::{Level, PteFlags};
+use hypercall::{DomId, Level, PteFlags};
 use xen_program::arena::{FIRST_PAGE, FIRST_WINDOW, address_under};
 use xen_program::{Buffer, Frame, PageId, Program, Step, Table, Value};
 
 use super::pools::{self, chance, one_of};
 
-/// What a done count holds before a call.
-const UNTOUCHED: u64 = 0xdead_beef;
+/// What words hold before a call that is to write them.
+pub(super) const UNTOUCHED: u64 = 0xdead_beef;
 /// Windows that gestures map something into; the others stay empty.
 const WINDOWS: usize = 8;
 /// Steps from which on a program gets no new gestures.
@@ -111,7 +111,11 @@ impl Draft {
     /// An entry of a table of `level` (2 to 4): mostly of a page that is, or can become, a table of the
     /// level below.
     pub(super) fn upper_entry(&mut self, level: Level) -> Value {
-        let flags = pools::upper_flags(&mut self.rng);
+        let mut flags = pools::upper_flags(&mut self.rng);
+        if level == Level::L4 && self.chance(40) {
+            // Xen sets it by itself here, and here alone.
+            flags &= !PteFlags::ACCESSED.bits();
+        }
         let below = level.below().unwrap_or(Level::L1);
         let frame = match self.rng.u32(0..100) {
             0..75 => {
@@ -163,15 +167,20 @@ impl Draft {
 
     /// `mmu_update` of these (slot, value) pairs as it should be asked.
     pub(super) fn update(&mut self, pairs: Vec<(Value, Value)>) {
+        self.update_for(DomId::SELF, pairs);
+    }
+
+    /// The same about frames of `owner`.
+    pub(super) fn update_for(&mut self, owner: DomId, pairs: Vec<(Value, Value)>) {
         let count = pairs.len() as u64;
         let words = pairs.into_iter().flat_map(|(slot, value)| [slot, value]).collect();
-        self.push(array(HYPERCALL_MMU_UPDATE, words, count));
+        self.push(array(HYPERCALL_MMU_UPDATE, words, count, owner));
     }
 
     /// `mmuext_op` of these operations as it should be asked.
     pub(super) fn extended(&mut self, operations: Vec<[Value; 3]>) {
         let count = operations.len() as u64;
-        self.push(array(HYPERCALL_MMUEXT_OP, operations.into_iter().flatten().collect(), count));
+        self.push(array(HYPERCALL_MMUEXT_OP, operations.into_iter().flatten().collect(), count, DomId::SELF));
     }
 
     /// Maps a page at home with `flags` and flushes that.
@@ -206,10 +215,10 @@ pub(super) fn own_done() -> Value {
     Value::Buffer(Buffer::new(vec![UNTOUCHED.into()]))
 }
 
-/// An array call about own frames.
-fn array(number: u32, words: Vec<Value>, count: u64) -> Step {
-    let own = u64::from(hypercall::DomId::SELF.number());
-    let args = vec![Value::Buffer(Buffer::new(words)), count.into(), own_done(), own.into()];
+/// An array call.
+fn array(number: u32, words: Vec<Value>, count: u64, owner: DomId) -> Step {
+    let owner = u64::from(owner.number());
+    let args = vec![Value::Buffer(Buffer::new(words)), count.into(), own_done(), owner.into()];
     Step::Call { interrupt: None, number, args }
 }
 

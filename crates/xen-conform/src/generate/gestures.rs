@@ -3,9 +3,9 @@
 use hypercall::abi::{
     MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE,
 };
-use hypercall::{Level, PAGE_SIZE};
+use hypercall::{DomId, Level, PAGE_SIZE};
 use xen_program::arena::{FIRST_PAGE, FIRST_WINDOW, address_under};
-use xen_program::{Frame, Step, Table, Value};
+use xen_program::{Frame, Special, Step, Table, Value};
 
 use super::calls::{multicall, single};
 use super::draft::{Belief, Draft, slot};
@@ -14,7 +14,7 @@ use super::tables::{build, change, pins, remap, tree};
 
 type Gesture = fn(&mut Draft);
 
-const GESTURES: [(u32, Gesture); 13] = [
+const GESTURES: [(u32, Gesture); 14] = [
     (16, build),
     (5, tree),
     (14, change),
@@ -28,6 +28,7 @@ const GESTURES: [(u32, Gesture); 13] = [
     (3, other_root),
     (4, probe),
     (2, clear),
+    (4, foreign),
 ];
 
 /// One gesture, unless the program is long enough.
@@ -62,14 +63,44 @@ fn access(draft: &mut Draft) {
 fn show_table(draft: &mut Draft) -> u64 {
     let level = weighted(&mut draft.rng, &[(7, Level::L1), (2, Level::L2), (1, Level::L3)]);
     let table = draft.table_of(level);
-    let window = draft.window();
-    draft.update(vec![(slot(Table::L1.into(), window, 0), Value::Page(table, 0x61))]);
     let index = match table {
         Frame::Table(Table::L1) => FIRST_WINDOW + draft.rng.usize(0..8),
         Frame::Table(_) => draft.rng.usize(1..8),
         _ => draft.index(level),
     };
+    show(draft, table, index)
+}
+
+/// Maps a table read-only in a window and answers with the address of this entry of it.
+fn show(draft: &mut Draft, table: Frame, index: usize) -> u64 {
+    let window = draft.window();
+    draft.update(vec![(slot(Table::L1.into(), window, 0), Value::Page(table, 0x61))]);
     address_under(Table::L1, window) + 8 * index as u64
+}
+
+/// Maps a frame of another owner in that owner's name, and changes the entry in the guest's own.
+fn foreign(draft: &mut Draft) {
+    let (owner, frame) = if draft.chance(60) {
+        (DomId::XEN, Special::MachineToPhysical)
+    } else {
+        (DomId::IO, one_of(&mut draft.rng, &[Special::Vga, Special::LowMemory, Special::IoApic]))
+    };
+    let window = draft.window();
+    let entry = slot(Table::L1.into(), window, 0);
+    let flags = pools::l1_flags(&mut draft.rng);
+    draft.update_for(owner, vec![(entry.clone(), Value::Page(frame.into(), flags))]);
+    if draft.chance(30) {
+        let word = pools::junk(&mut draft.rng).into();
+        draft.update_for(owner, vec![(Value::Page(frame.into(), 1), word)]);
+    }
+    let bits = one_of(&mut draft.rng, &[0x200, 0xe00, 0x60, 0x40, 2, 0x10]);
+    let word = Value::Word(Table::L1.into(), window, bits);
+    if draft.chance(50) {
+        let address = show(draft, Table::L1.into(), window).into();
+        draft.push(Step::Store { address, word });
+    } else {
+        draft.update(vec![(entry, word)]);
+    }
 }
 
 /// Entries that lead from a table to itself or to another of its level.
