@@ -19,6 +19,10 @@ step "tests with caller locations"
 cargo test -p pv-mmu --features caller-location
 step "a gigabyte of trace in bounded memory"
 cargo test --release -p mmu-trace --test memory -- --nocapture
+step "the mock held against real Xen"
+ci/conform.sh
+step "every planted fault of the mock is found by real Xen"
+cargo test --release -p xen-conform --test planted -- --nocapture
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "the guest crates as a kernel links them"

@@ -30,6 +30,8 @@ pub(crate) struct Tables(());
 pub(crate) struct TableWork<'a> {
     pub(crate) tables: RwLockWriteGuard<'a, Tables>,
     pub(crate) running: &'a mut Running,
+    /// Tables that are being let go, one because of another.
+    pub(crate) depth: usize,
 }
 
 /// The machine with its one guest.
@@ -60,6 +62,6 @@ impl Machine {
 
     /// The right to change which frames are tables, in the pass of `running`.
     pub(crate) fn work<'a>(&'a self, running: &'a mut Running) -> TableWork<'a> {
-        TableWork { tables: self.tables.write(), running }
+        TableWork { tables: self.tables.write(), running, depth: 0 }
     }
 }

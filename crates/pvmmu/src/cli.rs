@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use mmu_trace::BUNDLED;
 use serde::Serialize;
 
-/// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it.
+/// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it, and holds the mock
+/// it is replayed on against real Xen.
 ///
 /// Without a command: the comparison table for the first bundled trace.
 #[derive(Debug, Parser)]
@@ -41,6 +42,86 @@ pub(crate) enum Command {
     /// Judge the recorded behaviour itself: regions, switches, batches
     #[command(after_help = notes())]
     Check(CheckArgs),
+    /// Hold the mock hypervisor against real Xen: the same programs on both, and what they answer differently
+    Conform(ConformArgs),
+    /// Run programs of hypercalls on one hypervisor and print what they came to
+    Run(RunArgs),
+}
+
+/// What to compare, and how much of it.
+///
+/// Without `--cases` and `--program`: random programs.
+#[derive(Debug, Args)]
+pub(crate) struct ConformArgs {
+    /// The cases measured on Xen 4.17, on both
+    #[arg(long, conflicts_with_all = ["program", "ops", "seed", "preempt"])]
+    pub(crate) cases: bool,
+    /// The programs of a file, such as one saved for a difference
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ops", "seed"])]
+    pub(crate) program: Option<PathBuf>,
+    /// Operations of random programs, at least
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) ops: u64,
+    /// Determines the random programs [default: a fresh one, which is printed]
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// How calls are interrupted that do not say so themselves
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) preempt: Preempt,
+    /// Boots of real Xen at once [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: Option<u16>,
+    /// Folder that the programs of differences are saved in
+    #[arg(long, value_name = "FOLDER", default_value = "divergences")]
+    pub(crate) save: PathBuf,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// What to run, and where.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A file of programs in the text form; what it says they answer is checked
+    pub(crate) program: PathBuf,
+    /// Which hypervisor
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) on: On,
+    /// How calls are interrupted that do not say so themselves
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) preempt: Preempt,
+}
+
+/// A hypervisor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum On {
+    /// The mock, in this process.
+    #[default]
+    Mock,
+    /// Real Xen, booted in QEMU.
+    Xen,
+}
+
+/// When events interrupt hypercalls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preempt {
+    /// Never.
+    #[default]
+    None,
+    /// Whenever Xen looks.
+    Step,
+    /// Now and then.
+    Random,
+}
+
+impl From<Preempt> for xen_program::Mode {
+    fn from(preempt: Preempt) -> Self {
+        match preempt {
+            Preempt::None => Self::None,
+            Preempt::Step => Self::Step,
+            Preempt::Random => Self::Random,
+        }
+    }
 }
 
 /// What to replay, and how.

@@ -5,7 +5,9 @@
 
 mod check;
 mod cli;
+mod conform;
 mod input;
+mod programs;
 mod replay;
 mod style;
 mod verdict;
@@ -33,6 +35,8 @@ fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        Some(Command::Conform(args)) => conform::run(args)?,
+        Some(Command::Run(args)) => programs::run(args)?,
         None => replay::run(&ReplayArgs::default())?,
     };
     match io::stdout().lock().write_all(text.as_bytes()) {

@@ -1,9 +1,9 @@
 //! The conformance cases: what was measured on Xen 4.17, as programs with their expected answers.
 
 use xen_program::outcome::{ProgramAnswer, Told};
-use xen_program::text::Unproved;
 use xen_program::{Case, Cases, Mode, Outcome, Report, parse};
 
+use crate::compare::lines;
 use crate::executor::Executor;
 use crate::running::{Ran, Running, RunningError};
 use crate::unmodelled::unmodelled;
@@ -52,46 +52,41 @@ pub enum Verdict {
 /// A case and how it was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseVerdict {
-    /// The case's name.
-    pub name: String,
-    /// What it shows.
-    pub title: String,
-    /// How it was answered.
+    /// The case.
+    pub case: Case,
+    /// What was observed, a line per step and per finding behind the last.
+    pub answer: Vec<String>,
+    /// Whether that is what was expected.
     pub verdict: Verdict,
 }
 
-/// The cases on one executor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CasesReport {
-    /// Those that can be run.
-    pub verdicts: Vec<CaseVerdict>,
-    /// Those that cannot.
-    pub unproved: Vec<Unproved>,
-}
-
-/// Runs all cases.
+/// Runs cases on one executor, interrupted as `mode` says.
 ///
 /// # Errors
 /// Where the executor fails.
-pub fn run_cases(executor: &(impl Executor + ?Sized)) -> Result<CasesReport, RunningError> {
-    let Cases { cases, unproved } = cases();
+pub fn run_cases<E: Executor + ?Sized>(
+    executor: &E,
+    mode: Mode,
+    cases: Vec<Case>,
+) -> Result<Vec<CaseVerdict>, RunningError> {
     let programs: Vec<Vec<u8>> = cases.iter().map(|case| case.program().to_bytes()).collect();
     let programs: Vec<&[u8]> = programs.iter().map(Vec::as_slice).collect();
-    let ran = Running::new(executor, Report::Full, Mode::None).all(&programs)?;
-    let verdicts = cases.into_iter().zip(ran).map(|(case, ran)| {
-        let verdict = judge(&case, ran);
-        CaseVerdict { name: case.name, title: case.title, verdict }
+    let ran = Running::new(executor, Report::Full, mode).all(&programs)?;
+    let judged = cases.into_iter().zip(ran).map(|(case, ran)| CaseVerdict {
+        answer: lines(&ran, &case.program()),
+        verdict: judge(&case, &ran),
+        case,
     });
-    Ok(CasesReport { verdicts: verdicts.collect(), unproved })
+    Ok(judged.collect())
 }
 
-fn judge(case: &Case, ran: Ran) -> Verdict {
+fn judge(case: &Case, ran: &Ran) -> Verdict {
     let record = match ran {
         Ran::Answered(ProgramAnswer::Ran { told: Told::Full(record), .. }) => record,
         Ran::Answered(other) => return Verdict::Unmet(format!("the program was not run: {other:?}")),
-        Ran::Ended(why) => return Verdict::Unmet(why),
+        Ran::Ended(why) => return Verdict::Unmet(why.clone()),
     };
-    let outcome = match Outcome::from_bytes(&record) {
+    let outcome = match Outcome::from_bytes(record) {
         Ok(outcome) => outcome,
         Err(fault) => return Verdict::Unmet(format!("the record is damaged {fault}")),
     };

@@ -9,7 +9,7 @@ use std::thread;
 use serde::Serialize;
 use xen_program::{Mode, Program};
 
-use crate::compare::{Compared, Difference, Pair, compare};
+use crate::compare::{Compared, Difference, Pair, Times, compare};
 use crate::generate;
 use crate::running::RunningError;
 use crate::shrink::shrink;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub jobs: usize,
     /// Differences after which no further batch is begun.
     pub enough: usize,
+    /// Whether the program of a difference is made as small as can be, which takes some boots.
+    pub smallest: bool,
 }
 
 impl Settings {
@@ -40,7 +42,7 @@ impl Settings {
     /// until one difference is found.
     #[must_use]
     pub const fn new(operations: u64, seed: u64) -> Self {
-        Self { operations, seed, mode: Mode::None, jobs: 1, enough: 1 }
+        Self { operations, seed, mode: Mode::None, jobs: 1, enough: 1, smallest: true }
     }
 }
 
@@ -62,6 +64,9 @@ pub struct ConformReport {
     pub divergences: Vec<Divergence>,
     /// Which operations came to which outcomes.
     pub outcomes: Outcomes,
+    /// How long it took.
+    #[serde(flatten)]
+    pub times: Times,
 }
 
 /// A difference and where it comes from.
@@ -76,6 +81,14 @@ pub struct Divergence {
     pub after: u64,
     /// The smallest program found that shows a difference.
     pub found: Difference,
+}
+
+/// What the two answer differently to these programs, each with its place; nothing is made smaller.
+///
+/// # Errors
+/// Where an executor fails for another reason than a program.
+pub fn differences(pair: Pair<'_>, mode: Mode, programs: &[Program]) -> Result<Vec<(usize, Difference)>, RunningError> {
+    Ok(compare(pair, mode, programs)?.differences)
 }
 
 /// The program with this number in the run with this seed.
@@ -167,12 +180,12 @@ impl Work<'_> {
     }
 
     fn run(&self, batch: &Batch) -> Result<(Compared, Vec<Divergence>), RunningError> {
-        let Settings { seed, mode, enough, .. } = self.settings;
+        let Settings { seed, mode, enough, smallest, .. } = self.settings;
         let programs: Vec<Program> = batch.numbers.clone().map(|number| program(seed, number)).collect();
         let mut compared = compare(self.pair, mode, &programs)?;
         let mut divergences = Vec::new();
         for (place, difference) in std::mem::take(&mut compared.differences).into_iter().take(enough) {
-            let (found, boots) = shrink(self.pair, mode, difference)?;
+            let (found, boots) = if smallest { shrink(self.pair, mode, difference)? } else { (difference, 0) };
             compared.boots += boots;
             let operations: u64 = programs[..=place].iter().map(|program| program.operations() as u64).sum();
             let number = batch.numbers.start + place as u64;
@@ -188,6 +201,7 @@ impl ConformReport {
         self.programs += compared.programs;
         self.boots += compared.boots;
         self.unsteady += compared.unsteady;
+        self.times += compared.times;
         for what in compared.unmodelled {
             *self.unmodelled.entry(what).or_default() += 1;
         }

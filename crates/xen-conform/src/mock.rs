@@ -4,6 +4,9 @@
 //! arena below one of its entries, and the direct map as the executor's own view, in which pages and
 //! tables are read-only.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use hypercall::{ENTRIES_PER_TABLE, Level, Mfn, Pfn, PteSlot, RawCall, VcpuId, VirtAddr};
 use mock_xen::{AccessError, GuestBuilder, Left, MockXen, Once, Seeded, Step, StoreError};
 use xen_program::arena::{self, ARGUMENT_PAGES, Target};
@@ -34,18 +37,11 @@ pub struct MockMachine {
     /// Why the arguments could not be written any more, if that happened: with a rule wrong, a program may
     /// get the executor's own memory.
     lost: Option<StoreError>,
+    /// Whether counts are audited whenever the mock is left.
+    audited: bool,
 }
 
 impl MockMachine {
-    /// A guest that has run nothing yet.
-    ///
-    /// # Panics
-    /// If the mock refuses the arena, which Xen accepts.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::on(GuestBuilder::new(VCPUS))
-    }
-
     fn on(mut builder: GuestBuilder) -> Self {
         builder.ram(FIRST_PFN, FIRST).direct_map_at(OWN).offline(OTHER);
         let mut frames = [None; FRAMES];
@@ -60,7 +56,17 @@ impl MockMachine {
         for special in Special::ALL {
             frames[usize::from(Frame::from(special).code())] = Some(special_frame(&xen, special));
         }
-        Self { xen, frames, arguments, lost: None }
+        Self { xen, frames, arguments, lost: None, audited: false }
+    }
+
+    /// The same, and every reference is counted anew whenever the mock is left: behind each hypercall,
+    /// and wherever an event interrupts one.
+    ///
+    /// # Panics
+    /// Not here: while programs run, if a count is wrong.
+    #[must_use]
+    pub fn audited(self) -> Self {
+        Self { audited: true, ..self }
     }
 
     /// The mock.
@@ -77,7 +83,9 @@ impl MockMachine {
     fn interrupted(&self, mut call: RawCall, arm: Arm) -> Answer {
         let (mut interruptions, mut first) = (0, None);
         loop {
-            match self.xen.enter(CPU, &mut call) {
+            let left = self.xen.enter(CPU, &mut call);
+            self.audit(&call);
+            match left {
                 Left::Answered(value) => return Answer { value, args: call.args, interruptions, first },
                 // The one event is handled: where Xen continues the call for another reason, nobody sees it.
                 Left::Interrupted if arm == Arm::Pending && interruptions > 0 => {}
@@ -89,30 +97,41 @@ impl MockMachine {
         }
     }
 
+    fn audit(&self, call: &RawCall) {
+        if self.audited
+            && let Err(failure) = self.xen.audit()
+        {
+            panic!("{failure}, after {call:x?}");
+        }
+    }
+
     /// What an event handler finds that interrupts `call`.
     fn found(&self, call: &RawCall) -> Interruption {
         let is_multicall = call.number == hypercall::abi::HYPERCALL_MULTICALL;
-        let entry = is_multicall.then(|| std::array::from_fn(|word| self.peek(call.args[0] + 8 * word as u64)));
+        let entry = if is_multicall { self.entry(call.args[0]) } else { None };
         Interruption { args: call.args, entry }
     }
 
-    /// The word at an address, without a trace in any entry; 0 where there is none.
-    fn peek(&self, address: u64) -> u64 {
-        let slot = self.xen.slot_of(CPU, VirtAddr::unchecked(address), Level::L1);
-        let entry = slot.and_then(|slot| self.xen.read_entry(slot)).filter(|entry| entry.is_present());
-        let place = entry.map(|entry| PteSlot::of(entry.frame(), (address % hypercall::PAGE_SIZE / 8) as usize));
-        place.and_then(|place| self.xen.read_entry(place)).map_or(0, hypercall::Pte::bits)
+    /// The entry of a multicall at an address; `None` where its memory ends.
+    fn entry(&self, address: u64) -> Option<[u64; 8]> {
+        let mut entry = [0; 8];
+        for (word, offset) in entry.iter_mut().zip((0..).step_by(8)) {
+            *word = self.peek(address + offset)?;
+        }
+        Some(entry)
+    }
+
+    /// The word at an address, without a trace in any entry.
+    fn peek(&self, address: u64) -> Option<u64> {
+        let slot = self.xen.slot_of(CPU, VirtAddr::unchecked(address), Level::L1)?;
+        let entry = self.xen.read_entry(slot).filter(|entry| entry.is_present())?;
+        let place = PteSlot::of(entry.frame(), (address % hypercall::PAGE_SIZE / 8) as usize);
+        self.xen.read_entry(place).map(hypercall::Pte::bits)
     }
 
     /// The frame and the word in it that hold a word of the arguments.
     fn argument_place(&self, index: usize) -> (Mfn, usize) {
         (self.arguments[index / ENTRIES_PER_TABLE], index % ENTRIES_PER_TABLE)
-    }
-}
-
-impl Default for MockMachine {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -181,6 +200,7 @@ impl Machine for MockMachine {
         match arm {
             Arm::Off => {
                 let value = self.xen.hypercall(CPU, &mut call);
+                self.audit(&call);
                 return Some(Answer { value, args: call.args, interruptions: 0, first: None });
             }
             Arm::Pending => self.xen.set_schedule(CPU, Once::default()),
@@ -247,7 +267,12 @@ impl Mock {
         Self { fault: Some(fault) }
     }
 
-    fn machine(self) -> MockMachine {
+    /// A guest of it that has run nothing yet.
+    ///
+    /// # Panics
+    /// If it refuses the arena, which Xen accepts.
+    #[must_use]
+    pub fn machine(self) -> MockMachine {
         #[allow(unused_mut, reason = "changed only where faults can be planted")]
         let mut builder = GuestBuilder::new(VCPUS);
         #[cfg(feature = "planted")]
@@ -258,6 +283,12 @@ impl Mock {
     }
 }
 
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    format!("the mock panics: {}", text.unwrap_or("without a word"))
+}
+
 impl Executor for Mock {
     fn run(&self, list: &[u8]) -> Result<Vec<u8>, ExecuteError> {
         let count = list.get(8..12).map_or(0, |count| u32::from_le_bytes([count[0], count[1], count[2], count[3]]));
@@ -265,9 +296,13 @@ impl Executor for Mock {
         // A program takes at least its length and its count of steps: more are no list.
         let count = (count as usize).min(list.len() / 5 + 1);
         let mut answers = vec![0; DIGEST + count * per_program];
-        let mut scratch = Box::new(Scratch::new());
-        let length =
-            xen_program::run_list(list, &mut self.machine(), &mut scratch, &mut answers).map_err(ExecuteError::List)?;
+        let mut machine = self.machine();
+        // Where a rule is wrong, counts may come to be with which Xen would crash: the mock panics then.
+        let run = || xen_program::run_list(list, &mut machine, &mut Box::new(Scratch::new()), &mut answers);
+        let length = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| ExecuteError::Ended(message(&*panic)))??;
+        if let Some(error) = machine.lost {
+            return Err(ExecuteError::Ended(format!("the memory for arguments is gone: {error}")));
+        }
         answers.truncate(length);
         Ok(answers)
     }

@@ -20,6 +20,8 @@ pub struct Outcomes(BTreeMap<String, BTreeMap<String, u64>>);
 
 /// What a done count holds before a call, in the programs of the generator and of the cases.
 const UNTOUCHED: u64 = 0xdead_beef;
+/// Set in the count of a continued array.
+const CONTINUED: u64 = 1 << 31;
 /// Words of a multicall's entry.
 const ENTRY_WORDS: usize = 8;
 
@@ -99,13 +101,18 @@ impl Outcomes {
         (step, called): (&Step, &Called),
         name: fn(&Value) -> String,
     ) {
-        let elements = || buffer.words.chunks_exact(N).map(|element| name(&element[0]));
+        let Some(Value::Literal(count)) = asked.args.get(1) else { return };
+        if count & CONTINUED != 0 {
+            // What was done before, it says itself.
+            return;
+        }
+        let elements = buffer.words.chunks_exact(N).take(*count as u32 as usize).map(|element| name(&element[0]));
         let done = match done(asked.args.get(2), step, called) {
             Some(done) => done,
-            None if asked.value == 0 => elements().count(),
+            None if asked.value == 0 => usize::MAX,
             None => return,
         };
-        for (index, operation) in elements().enumerate().take(done.saturating_add(1)) {
+        for (index, operation) in elements.enumerate().take(done.saturating_add(1)) {
             if index < done {
                 self.count(&operation, "ok", 1);
             } else if asked.value < 0 {

@@ -26,6 +26,9 @@ pub(crate) enum Hold {
     },
 }
 
+/// Tables that one may let go below it: three by levels, and a linear one each.
+const DEEPEST: usize = 8;
+
 impl Machine {
     /// Takes a reference on a type of a frame on which the caller holds a general one.
     ///
@@ -137,6 +140,9 @@ impl Machine {
     }
 
     /// Lets a table's contents go, of which the last reference is being given back.
+    ///
+    /// # Panics
+    /// If tables lead in a circle, which only a wrong rule lets happen: Xen's stack would overflow.
     fn let_go(
         &self,
         work: &mut TableWork<'_>,
@@ -149,7 +155,13 @@ impl Machine {
                 self.release_l1(frame);
                 Ok(())
             }
-            level => self.demote(work, frame, level),
+            level => {
+                work.depth += 1;
+                assert!(work.depth <= DEEPEST, "the tables below {} lead in a circle: a count is wrong", frame.mfn);
+                let gone = self.demote(work, frame, level);
+                work.depth -= 1;
+                gone
+            }
         };
         let mut state = frame.state.lock();
         match gone {

@@ -16,8 +16,10 @@ pub(crate) const RANGE: Range<usize> = 256..272;
 pub(crate) const MACHINE_TO_PHYSICAL: usize = 256;
 /// The table as a page of its own linear map.
 const SELF_MAP: usize = 258;
-/// Not used.
-const UNUSED: usize = 259;
+/// The domain's own mappings, Xen itself, and its map of the machine's memory: present on every machine. Of
+/// the others, which machines have more or less of, the one modelled has none: it has no memory-mapped
+/// configuration space, and not more memory than one entry maps.
+const XENS_OWN: Range<usize> = 260..263;
 
 const SUPERVISOR: PteFlags = PteFlags::PRESENT.union(PteFlags::RW).union(PteFlags::ACCESSED_DIRTY);
 
@@ -31,9 +33,11 @@ pub(super) fn install(table: &Frame, layout: &Layout, strict: bool) {
     for index in RANGE {
         let entry = match index {
             MACHINE_TO_PHYSICAL if strict => machine_to_physical(layout),
-            MACHINE_TO_PHYSICAL | UNUSED => Pte::EMPTY,
             SELF_MAP => Pte::new(table.mfn, SUPERVISOR | PteFlags::NX),
-            _ => Pte::new(Mfn::new(layout.heap().number() + (index - RANGE.start) as u64), SUPERVISOR),
+            _ if XENS_OWN.contains(&index) => {
+                Pte::new(Mfn::new(layout.heap().number() + (index - RANGE.start) as u64), SUPERVISOR)
+            }
+            _ => Pte::EMPTY,
         };
         table.store(index, entry.bits());
     }

@@ -9,6 +9,7 @@ use hypercall::abi::{
     MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNMARK_SUPER, MMUEXT_UNPIN_TABLE,
 };
 use xen_program::arena::{ARGUMENTS, FIRST_PAGE, FIRST_WINDOW, address_under};
+use xen_program::numbers::{CONSOLE_IO, SCHED_OP, VCPU_OP, VM_ASSIST};
 use xen_program::{Buffer, Step, Table, Value};
 
 use super::draft::{Belief, Draft, UNTOUCHED, slot};
@@ -25,8 +26,8 @@ type Call = (u32, Vec<Value>);
 type Kind = fn(&mut Draft) -> Call;
 
 /// Kinds of calls, by weight.
-const KINDS: [(u32, Kind); 9] = [
-    (34, updates),
+const KINDS: [(u32, Kind); 10] = [
+    (32, updates),
     (22, extended),
     (22, mapping),
     (5, mapping_of),
@@ -34,6 +35,7 @@ const KINDS: [(u32, Kind); 9] = [
     (5, descriptor),
     (3, segment),
     (3, processor),
+    (2, other),
     (2, unknown),
 ];
 
@@ -287,6 +289,47 @@ fn processor(draft: &mut Draft) -> Call {
         0 => (HYPERCALL_STACK_SWITCH, vec![0xe02b.into(), draft.address().into()]),
         1 => (HYPERCALL_FPU_TASKSWITCH, vec![0.into()]),
         _ => (HYPERCALL_XEN_VERSION, vec![0.into()]),
+    }
+}
+
+/// Calls that are not about memory, in forms that leave nothing behind.
+fn other(draft: &mut Draft) -> Call {
+    let argument = draft.address().into();
+    match draft.rng.u32(0..4) {
+        0 => (VCPU_OP, virtual_processor(draft, argument)),
+        1 => (SCHED_OP, vec![one_of(&mut draft.rng, &[0, 0, 99]).into()]),
+        2 => (CONSOLE_IO, console(draft)),
+        _ => (VM_ASSIST, one_of(&mut draft.rng, &[[0, 33], [1, 64], [5, 0], [9, 33]]).map(Value::from).into()),
+    }
+}
+
+/// `vcpu_op`: questions, and requests that are refused whatever `argument` points to.
+fn virtual_processor(draft: &mut Draft, argument: Value) -> Vec<Value> {
+    const INITIALISE: u64 = 0;
+    const UP: u64 = 1;
+    const IS_UP: u64 = 3;
+    const PERIODIC_TIMER: u64 = 6;
+    const SINGLE_TIMER: u64 = 8;
+    let too_short = Value::Buffer(Buffer::new(vec![one_of(&mut draft.rng, &[0, 1000, 999_999]).into()]));
+    match draft.rng.u32(0..100) {
+        0..30 => vec![IS_UP.into(), one_of(&mut draft.rng, &[0, 1, 2, 77, u64::MAX]).into()],
+        30..45 => vec![INITIALISE.into(), 0.into(), argument],
+        45..60 => vec![INITIALISE.into(), 1.into(), pools::bad_address(&mut draft.rng)],
+        60..70 => vec![UP.into(), one_of(&mut draft.rng, &[1, 9]).into()],
+        70..80 => vec![SINGLE_TIMER.into(), 1.into(), argument],
+        80..90 => vec![PERIODIC_TIMER.into(), 0.into(), too_short],
+        _ => vec![draft.rng.u64(20..99).into(), 0.into()],
+    }
+}
+
+/// `console_io`: a read of too much, a write of nothing that can be read, and commands there are none of.
+fn console(draft: &mut Draft) -> Vec<Value> {
+    const WRITE: u64 = 0;
+    const READ: u64 = 1;
+    match draft.rng.u32(0..3) {
+        0 => vec![WRITE.into(), 8.into(), pools::bad_address(&mut draft.rng)],
+        1 => vec![READ.into(), (1_u64 << 31).into(), 0.into()],
+        _ => vec![draft.rng.u64(2..9).into(), 0.into(), 0.into()],
     }
 }
 

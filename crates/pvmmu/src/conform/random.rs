@@ -1,0 +1,143 @@
+//! Random programs, on both.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum as _;
+use serde_json::json;
+use xen_conform::{ConformReport, Divergence, Settings, conform, named};
+
+use super::with_pair;
+use crate::cli::{ConformArgs, Format, Preempt};
+use crate::input::bar;
+use crate::style::grouped;
+use crate::verdict::Verdict;
+
+/// Operations from which on a bar is shown.
+const LONG: u64 = 50_000;
+
+/// Runs as many operations of random programs as are asked for; the programs of differences are saved.
+///
+/// # Errors
+/// Real Xen cannot be had or does not run; a program cannot be saved.
+pub(super) fn run(args: &ConformArgs) -> Result<(String, Verdict)> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut settings = Settings::new(args.ops, seed);
+    settings.mode = args.preempt.into();
+    settings.jobs = args.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let bar = bar(args.ops, LONG, "comparing");
+    let report = with_pair(|pair| Ok(conform(pair, settings, |done| bar.set_position(done))?))?;
+    bar.finish_and_clear();
+    let saved = save(&report.divergences, args.preempt, &args.save)?;
+    let text = match args.format {
+        Format::Text => text(&report, seed, args.preempt, &saved),
+        Format::Json => json(&report, seed, args.preempt, &saved)?,
+    };
+    Ok((text, Verdict::of(report.divergences.is_empty())))
+}
+
+fn name(preempt: Preempt) -> String {
+    preempt.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Saves the program of each difference and answers with where.
+fn save(divergences: &[Divergence], preempt: Preempt, folder: &Path) -> Result<Vec<PathBuf>> {
+    let save = |Divergence { seed, number, found, .. }: &Divergence| {
+        let preempt = name(preempt);
+        let path = folder.join(format!("{seed}-{number}-{preempt}.txt"));
+        let text = format!("# rerun with --preempt {preempt}\n{found}");
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, text))
+            .with_context(|| format!("save the program of a difference as {}", path.display()))?;
+        Ok(path)
+    };
+    divergences.iter().map(save).collect()
+}
+
+fn text(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) -> String {
+    let ConformReport { ops, programs, boots, unmodelled, unsteady, divergences, outcomes, times, .. } = report;
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(text, "{label:<12}{value}");
+    };
+    line("seed", format!("{seed}, preempt {}", name(preempt)));
+    line("compared", format!("{} operations in {} programs", grouped(*ops), grouped(*programs)));
+    line("real Xen", format!("{} boots, {} operations per second", grouped(*boots), grouped(times.xen_rate(*ops))));
+    line("mock", format!("{} operations per second", grouped(times.mock_rate(*ops))));
+    line("busy", format!("{unsteady} programs real Xen answered alike only when asked again"));
+    for (what, count) in unmodelled {
+        line("left out", format!("{count} programs: the mock does not model {what}"));
+    }
+    let named = named(outcomes);
+    line(
+        "outcomes",
+        format!("{} of {} that are named were reached", named.reached, named.reached + named.missed.len()),
+    );
+    if !named.missed.is_empty() {
+        line("not reached", named.missed.join(", "));
+    }
+    line("divergences", divergences.len().to_string());
+    for (divergence, path) in divergences.iter().zip(saved) {
+        let Divergence { number, after, found, .. } = divergence;
+        let _ = writeln!(text, "\nprogram {number}, {} operations into the run", grouped(*after));
+        let _ = writeln!(text, "{found}saved: pvmmu conform --program {} --preempt {}", path.display(), name(preempt));
+    }
+    text
+}
+
+fn json(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) -> Result<String> {
+    let mut object = serde_json::to_value(report)?;
+    let named = named(&report.outcomes);
+    object["seed"] = seed.into();
+    object["preempt"] = name(preempt).into();
+    object["mock_operations_per_second"] = report.times.mock_rate(report.ops).into();
+    object["xen_operations_per_second"] = report.times.xen_rate(report.ops).into();
+    object["named_outcomes"] = json!({ "reached": named.reached, "missed": named.missed });
+    object["saved"] = saved.iter().map(|path| path.display().to_string()).collect();
+    Ok(format!("{object:#}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use mock_xen::Fault;
+    use tempfile::TempDir;
+    use xen_conform::{Mock, Pair, differences};
+    use xen_program::{Case, Mode, Program};
+
+    use super::*;
+    use crate::programs::read;
+
+    /// A difference, made by holding a mock with one rule wrong against a right one.
+    fn found() -> ConformReport {
+        let pair = Pair { mock: &Mock::planted(Fault::DirtyNotPreserved), xen: &Mock::new() };
+        conform(pair, Settings::new(20_000, 7), |_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_difference_is_small_shown_side_by_side_and_saved_to_be_rerun() {
+        let folder = TempDir::new().unwrap();
+        let report = found();
+        let saved = save(&report.divergences, Preempt::None, folder.path()).unwrap();
+        let programs: Vec<Program> = read(&saved[0]).unwrap().iter().map(Case::program).collect();
+        assert_eq!(programs, [report.divergences[0].found.program.clone()]);
+        assert!(programs[0].operations() <= 3, "{}", programs[0]);
+        let again = Pair { mock: &Mock::planted(Fault::DirtyNotPreserved), xen: &Mock::new() };
+        assert_eq!(differences(again, Mode::None, &programs).unwrap()[0].1, report.divergences[0].found);
+        let text = text(&report, 7, Preempt::None, &saved);
+        for part in ["divergences 1\n", "# ! mock: ", "# ! xen:  ", "--program ", "--preempt none"] {
+            assert!(text.contains(part), "no `{part}` in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn where_it_cannot_be_saved_that_is_said() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = save(&found().divergences, Preempt::Step, &file).unwrap_err();
+        assert!(error.to_string().contains("save the program of a difference"), "{error:#}");
+    }
+}
