@@ -128,9 +128,9 @@ impl<'s, S: Sink> Writer<'s, S> {
     }
 
     /// What was found where the trace looks.
-    pub fn found(&mut self, words: &[u64]) {
+    pub fn found(&mut self, words: impl ExactSizeIterator<Item = u64>) {
         put_number(self.0, words.len() as u64);
-        words.iter().for_each(|word| put_word(self.0, *word));
+        words.for_each(|word| put_word(self.0, word));
     }
 
     /// How many complaints there were, and the number of frames that follow.
@@ -256,7 +256,7 @@ mod tests {
         let mut writer = Writer::begin(&mut bytes, 2);
         CALLED.iter().for_each(|called| writer.called(called));
         writer.refused(&refusals()).unwrap();
-        writer.found(&[1, u64::MAX]);
+        writer.found([1, u64::MAX].into_iter());
         writer.complaints(5, 2);
         writer.frame(TABLE, [(0, OWN), (511, 7)].into_iter());
         writer.frame(PLAIN, std::iter::empty());

@@ -24,4 +24,4 @@ pub use answer::{Answer, Called, FrameState, OWN, Refusal, Refused, Writer as An
 pub use bases::Bases;
 pub use bytes::{Sink, WireError};
 pub use list::{Deed, Head, List, MOST_OPERATIONS, Older, OperationBuffer, Step, Steps, Writer as ListWriter};
-pub use names::{DIRECT_MAP_PAGE, Names, rename, rename_word};
+pub use names::{DEVICE, DIRECT_MAP_PAGE, KERNEL_ENTRIES, Names, OWN_ENTRY, XEN_ENTRIES, rename, rename_word};

@@ -7,7 +7,8 @@ use hypercall::{Level, Mfn, Operation, PteSlot, VcpuId};
 
 use crate::bytes::{Reader, Sink, WireError, put_number, put_word};
 use crate::lead::{Act, Piece};
-use crate::{names, operation};
+use crate::names::{self, Names, rename};
+use crate::operation;
 
 const MARK: &[u8; 8] = b"MMUREPL\x01";
 
@@ -233,11 +234,16 @@ pub struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Reads the next step; its operations are in `buffer`. `None` behind the last.
+    /// Reads the next step. Its operations are in `buffer`, with the frames that `names` has for the names in the list;
+    /// elsewhere in it names stay names. `None` behind the last.
     ///
     /// # Errors
     /// [`WireError`]; of no use to read on then.
-    pub fn next<'b>(&mut self, buffer: &'b mut OperationBuffer) -> Result<Option<Step<'b>>, WireError> {
+    pub fn next<'b>(
+        &mut self,
+        names: &impl Names,
+        buffer: &'b mut OperationBuffer,
+    ) -> Result<Option<Step<'b>>, WireError> {
         let Some(left) = self.left.checked_sub(1) else {
             self.rest.end()?;
             return Ok(None);
@@ -246,18 +252,18 @@ impl Steps<'_> {
         let tag = self.rest.byte()?;
         let vcpu = VcpuId::new(self.rest.below(self.head.vcpus.into(), "vCPU")? as u32);
         let task = self.rest.below(self.head.tasks.into(), "task")? as u32;
-        let deed = self.deed(tag & !INTERRUPT, buffer)?;
+        let deed = self.deed(tag & !INTERRUPT, names, buffer)?;
         Ok(Some(Step { vcpu, task, interrupt: tag & INTERRUPT != 0, deed }))
     }
 
-    fn deed<'b>(&mut self, tag: u8, buffer: &'b mut OperationBuffer) -> Result<Deed<'b>, WireError> {
+    fn deed<'b>(&mut self, tag: u8, names: &impl Names, buffer: &'b mut OperationBuffer) -> Result<Deed<'b>, WireError> {
         Ok(match tag {
             ENTER => Deed::Library(Act::Enter),
             LEAVE => Deed::Library(Act::Leave),
             FLUSH => Deed::Library(Act::Flush),
             SWITCH_OUT => Deed::Library(Act::SwitchOut),
             SWITCH_IN => Deed::Library(Act::SwitchIn),
-            WORK => Deed::Library(self.work(buffer)?),
+            WORK => Deed::Library(self.work(names, buffer)?),
             ZERO => Deed::Zero { frame: name(&mut self.rest, &self.head)? },
             COPY => Deed::CopyKernelHalf { frame: name(&mut self.rest, &self.head)? },
             STORE => Deed::Store { slot: self.slot()?, value: self.rest.word()? },
@@ -267,7 +273,7 @@ impl Steps<'_> {
         })
     }
 
-    fn work<'b>(&mut self, buffer: &'b mut OperationBuffer) -> Result<Act<'b>, WireError> {
+    fn work<'b>(&mut self, names: &impl Names, buffer: &'b mut OperationBuffer) -> Result<Act<'b>, WireError> {
         let piece = match self.rest.byte()? {
             0 => Piece::Each,
             1 => Piece::Upper,
@@ -279,7 +285,9 @@ impl Steps<'_> {
         let operations = &mut buffer[..count];
         for place in &mut *operations {
             let tag = self.rest.byte()?;
-            *place = operation::read(tag, &mut self.rest)?;
+            let named = operation::read(tag, &mut self.rest)?;
+            let unknown = WireError::Value { what: "operation on frames with names; its tag", value: tag.into() };
+            *place = rename(names, &named).ok_or(unknown)?;
         }
         Ok(Act::Work { piece, operations })
     }
@@ -309,6 +317,19 @@ mod tests {
     use std::vec::Vec;
 
     use hypercall::{DomId, FlushScope, MmuUpdate, MmuextOp, Pte, Subject, VaFlush, VcpuMask, VirtAddr};
+
+    /// Frames are their own names.
+    struct Same;
+
+    impl Names for Same {
+        fn frame(&self, frame: Mfn) -> Option<Mfn> {
+            (frame.number() < 1000).then_some(frame)
+        }
+
+        fn direct_map(&self, address: VirtAddr) -> Option<VirtAddr> {
+            Some(address)
+        }
+    }
 
     const HEAD: Head = Head { vcpus: 2, tasks: 3, frames: 9, older: 2, steps: 11 };
     const OLDER: [Older; 2] =
@@ -379,7 +400,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<usize, WireError> {
         let mut steps = List::decode(bytes)?.older(|_| Ok::<_, WireError>(()))?;
         let (mut count, mut buffer) = (0, buffer());
-        while steps.next(&mut buffer)?.is_some() {
+        while steps.next(&Same, &mut buffer)?.is_some() {
             count += 1;
         }
         Ok(count)
@@ -397,9 +418,9 @@ mod tests {
         let mut read = list.older(keep).unwrap();
         assert_eq!((list.head(), older.as_slice()), (&HEAD, OLDER.as_slice()));
         for step in steps(&operations) {
-            assert_eq!(read.next(&mut buffer()), Ok(Some(step)));
+            assert_eq!(read.next(&Same, &mut buffer()), Ok(Some(step)));
         }
-        assert_eq!(read.next(&mut buffer()), Ok(None));
+        assert_eq!(read.next(&Same, &mut buffer()), Ok(None));
     }
 
     #[test]
@@ -432,6 +453,9 @@ mod tests {
         assert_eq!(wrong(step), Ok(1));
         assert!(wrong(Step { vcpu: VcpuId::new(2), ..step }).is_err());
         assert!(wrong(Step { task: 3, ..step }).is_err());
+        let unknown = MmuextOp::Unpin { table: Mfn::new(1000) };
+        let operations = &[Operation::Mmuext { op: unknown, domain: DomId::SELF }];
+        assert!(wrong(Step { deed: Deed::Library(Act::Work { piece: Piece::Each, operations }), ..step }).is_err());
         for frame in [0, 10] {
             let frame = Mfn::new(frame);
             assert!(wrong(Step { deed: Deed::Zero { frame }, ..step }).is_err());

@@ -1,14 +1,27 @@
 //! Names for frames, so that two guests with different machine frames can speak of the same ones.
 //!
-//! Name 0 is no frame, as frame 0 is to a base pointer. What is no memory, a device's frame, goes by its own number.
+//! Name 0 is no frame, as frame 0 is to a base pointer. What is no memory, a device's frame, goes by its own number above
+//! [`DEVICE`].
 //! Entries that are not present hold no frame and stay as they are. Linear addresses are the same for both guests, but
 //! for `update_va_mapping`'s: there the frame whose place in the direct map is meant is named, by the address of the
 //! page with its number.
 
-use hypercall::{DomId, Level, Mfn, MmuUpdate, MmuextOp, Operation, PAGE_SHIFT, Pte, PteSlot, Subject, VirtAddr};
+use core::ops::Range;
+
+use hypercall::{DomId, ENTRIES_PER_TABLE, Level, Mfn, MmuUpdate, MmuextOp, Operation, PAGE_SHIFT, Pte, PteSlot, Subject, VirtAddr};
 
 /// Bytes between the places of two names in the direct map.
 pub const DIRECT_MAP_PAGE: u64 = 1 << PAGE_SHIFT;
+
+/// Entries of an L4 that are Xen's (`ROOT_PAGETABLE_FIRST_XEN_SLOT` to `ROOT_PAGETABLE_LAST_XEN_SLOT`).
+pub const XEN_ENTRIES: Range<usize> = 256..272;
+/// Entries of an L4 that are the guest kernel's.
+pub const KERNEL_ENTRIES: Range<usize> = XEN_ENTRIES.end..ENTRIES_PER_TABLE;
+/// One more that is a kernel's own, where that kernel lies at low addresses: no list has anything to do with it.
+pub const OWN_ENTRY: usize = 0;
+
+/// Added to the number of a frame that is no memory.
+pub const DEVICE: u64 = 1 << 39;
 
 /// One direction between frames and their names.
 pub trait Names {

@@ -10,6 +10,7 @@ use mock_xen::referee::{Asker, Profile, Referee, RequestId, Settings, TaskId, Wi
 use serde::Serialize;
 
 use super::cause::Cause;
+use super::end::EndState;
 use super::error::ReplayError;
 use super::frames::Frames;
 use super::lazy::Laziness;
@@ -42,6 +43,18 @@ pub(crate) struct Oracle {
     pub(crate) first_mismatch: Option<u64>,
 }
 
+impl Oracle {
+    /// Compares what memory holds with what real Xen held.
+    pub(crate) fn compare(&mut self, line: u64, held: u64, raw: u64) {
+        self.compared += 1;
+        if (held ^ raw) & !PteFlags::ACCESSED_DIRTY.bits() == 0 {
+            self.matched += 1;
+        } else {
+            self.first_mismatch.get_or_insert(line);
+        }
+    }
+}
+
 /// What came of leading a policy through the steps.
 #[derive(Debug)]
 pub(crate) struct Led {
@@ -57,6 +70,8 @@ pub(crate) struct Led {
     pub(crate) oracle: Oracle,
     /// The tables at the end.
     pub(crate) tables: Tables,
+    /// What every frame the trace names is then.
+    pub(crate) end: EndState,
 }
 
 /// A guest, its referee and the account of its hypercalls.
@@ -101,11 +116,11 @@ impl Stage {
             lead.violations.push(Violated { line, rule: String::new(), what });
         }
         let Lead { violations, oracle, .. } = lead;
-        let (ledger, tables) = (self.ledger.borrow().clone(), self.world.tables());
+        let (ledger, tables, end) = (self.ledger.borrow().clone(), self.world.tables(), self.world.end());
         let verdict = self.referee.verdict();
         let unlisted = verdict.found - verdict.violations.len() as u64;
         let (updates_merged, violations_total) = (verdict.counters.merged, violations.len() as u64 + unlisted);
-        Led { ledger, updates_merged, violations, violations_total, oracle, tables }
+        Led { ledger, updates_merged, violations, violations_total, oracle, tables, end }
     }
 }
 
@@ -195,13 +210,7 @@ impl Lead<'_> {
 
     /// The processor sets A and D by itself, and no mock has one.
     fn compare(&mut self, step: &Step, slot: MachineSlot, raw: u64) {
-        let differing = (self.stage.world.entry(slot) ^ raw) & !PteFlags::ACCESSED_DIRTY.bits();
-        self.oracle.compared += 1;
-        if differing == 0 {
-            self.oracle.matched += 1;
-        } else {
-            self.oracle.first_mismatch.get_or_insert(step.line);
-        }
+        self.oracle.compare(step.line, self.stage.world.entry(slot), raw);
     }
 
     /// Takes down what the referee has found in this step.

@@ -9,20 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hypercall::{
-    DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuextOp, Operation, Pfn, Pte, PteFlags, PteSlot, VaFlush, VcpuId,
+    DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuextOp, Operation, Pfn, Pte, PteFlags, PteSlot, VaFlush, VcpuId, VirtAddr,
     issue_operation,
 };
 use mock_xen::referee::Referee;
-use mock_xen::{GuestBuilder, MockVcpu, MockXen, StoreError, Witness};
+use mmu_replay::{FrameState, KERNEL_ENTRIES, OWN};
+use mock_xen::{FrameType, GuestBuilder, MockVcpu, MockXen, StoreError, Witness};
 
+use super::end::EndState;
 use super::error::ReplayError;
 use super::frames::{Frames, Older};
 use super::policy::Memory;
 use super::program::{GuestEvent, MachineSlot};
 use super::request::address_of;
-
-/// First entry of an L4 that is the guest kernel's own; those before are user mode's and Xen's.
-const KERNEL_HALF: usize = 272;
 
 /// What tables hold, by frame.
 pub(crate) type Tables = BTreeMap<Mfn, Box<[u64; ENTRIES_PER_TABLE]>>;
@@ -32,6 +31,8 @@ pub(crate) struct World {
     xen: MockXen,
     /// The L4 that is the model of every other.
     root: Mfn,
+    /// The memory the trace names, with its place in the direct map.
+    memory: Vec<(VirtAddr, Mfn)>,
 }
 
 /// Lets the referee hear of arrivals once the guest is set up.
@@ -69,7 +70,8 @@ impl World {
         builder.witness(Arc::clone(&gate) as Arc<dyn Witness>);
         let xen = builder.build().map_err(|error| ReplayError::World(error.to_string()))?;
         let root = xen.processor(VcpuId::new(0)).base;
-        let world = Self { xen, root };
+        let memory = frames.memory().map(|(pfn, mfn)| (address_of(pfn), mfn)).collect();
+        let world = Self { xen, root, memory };
         world.pin_older_roots(frames)?;
         gate.open.store(true, Ordering::Relaxed);
         Ok(world)
@@ -108,6 +110,33 @@ impl World {
         self.xen.snapshot()
     }
 
+    /// What every frame the trace names is.
+    pub(crate) fn end(&self) -> EndState {
+        let own = self.xen.table_entries(self.root).unwrap_or_else(|| Box::new([0; ENTRIES_PER_TABLE]));
+        let mut end = EndState::default();
+        for (address, mfn) in &self.memory {
+            let state = self.state(*address, *mfn);
+            end.frame(*mfn, state);
+            let entries = self.xen.table_entries(*mfn).filter(|_| state.table.is_some());
+            for (index, word) in entries.iter().flat_map(|entries| entries.iter().enumerate()) {
+                let is_own = KERNEL_ENTRIES.contains(&index) && *word == own[index];
+                end.entry(*mfn, index, if is_own && *word != 0 && state.table == Some(Level::L4) { OWN } else { *word });
+            }
+        }
+        end
+    }
+
+    fn state(&self, address: VirtAddr, mfn: Mfn) -> FrameState {
+        let Some(view) = self.xen.frame(mfn) else { return FrameState::default() };
+        let table = match view.kind {
+            FrameType::Table(level) if view.type_count > 0 => Some(level),
+            _ => None,
+        };
+        let mapping = self.xen.slot_of(VcpuId::new(0), address, Level::L1).and_then(|slot| self.xen.read_entry(slot));
+        let writable = mapping.is_some_and(|pte| pte.flags().contains(PteFlags::RW));
+        FrameState { table, pinned: view.pinned, writable }
+    }
+
     /// What of the mock's reference counts does not add up.
     pub(crate) fn miscounts(&self) -> Option<String> {
         self.xen.audit().err().map(|failure| format!("{failure:?}"))
@@ -121,7 +150,7 @@ impl World {
 
     fn copy_kernel_half(&self, frame: Mfn) -> Result<(), StoreError> {
         let model = self.xen.table_entries(self.root).ok_or(StoreError::NotTheGuests(self.root))?;
-        let half = model.iter().enumerate().skip(KERNEL_HALF).filter(|(_, word)| **word != 0);
+        let half = model.iter().enumerate().skip(KERNEL_ENTRIES.start).filter(|(_, word)| **word != 0);
         half.into_iter().try_for_each(|(index, word)| self.xen.write_plain(frame, index, *word))
     }
 
