@@ -1,7 +1,7 @@
 //! What came of a list, on its way back.
 //!
-//! For each step the hypercalls made in it, then what was refused, what was found where the trace looks, how many
-//! complaints the library had, and the end: what every frame with a name is, and what the tables among them hold.
+//! For each step the hypercalls made in it, then what was refused, what entries held when they were looked at or taken
+//! away beside the library (0 where they could not be; all that are not empty of a frame that is filled with zeros), how many complaints the library had, and the end: what every frame with a name is and holds.
 
 use hypercall::{Errno, Level, Mfn, Operation};
 
@@ -127,7 +127,7 @@ impl<'s, S: Sink> Writer<'s, S> {
         Some(())
     }
 
-    /// What was found where the trace looks.
+    /// What entries held, in the order of the steps.
     pub fn found(&mut self, words: impl ExactSizeIterator<Item = u64>) {
         put_number(self.0, words.len() as u64);
         words.for_each(|word| put_word(self.0, word));
@@ -139,15 +139,13 @@ impl<'s, S: Sink> Writer<'s, S> {
         put_number(self.0, frames);
     }
 
-    /// The next frame, and of a table in use what it holds: entries that are not empty, by rising number.
+    /// The next frame and what it holds: entries that are not empty, each once.
     pub fn frame(&mut self, state: FrameState, entries: impl Iterator<Item = (usize, u64)> + Clone) {
         self.0.put(&[state.byte()]);
-        if state.table.is_some() {
-            put_number(self.0, entries.clone().count() as u64);
-            for (index, word) in entries {
-                put_number(self.0, index as u64);
-                put_word(self.0, word);
-            }
+        put_number(self.0, entries.clone().count() as u64);
+        for (index, word) in entries {
+            put_number(self.0, index as u64);
+            put_word(self.0, word);
         }
     }
 }
@@ -195,7 +193,7 @@ impl<'a> Answer<'a> {
         Errno::new(value as u16).ok_or(WireError::Value { what: "errno", value })
     }
 
-    /// What was found where the trace looks.
+    /// What entries held, in the order of the steps.
     ///
     /// # Errors
     /// [`WireError`].
@@ -206,8 +204,8 @@ impl<'a> Answer<'a> {
         Ok(())
     }
 
-    /// How many complaints there were; then the end: `frame` is told each frame, by name, and `entry` each entry of
-    /// those that are tables.
+    /// How many complaints there were; then the end: `frame` is told each frame, by name, and `entry` each of its
+    /// entries.
     ///
     /// # Errors
     /// [`WireError`].
@@ -220,8 +218,7 @@ impl<'a> Answer<'a> {
         for name in 1..=self.0.below(1 << 32, "number of frames")? {
             let (name, state) = (Mfn::new(name), FrameState::from_byte(self.0.byte()?)?);
             frame(name, state);
-            let entries = if state.table.is_some() { self.0.number()? } else { 0 };
-            for _ in 0..entries {
+            for _ in 0..self.0.number()? {
                 let index = self.0.below(hypercall::ENTRIES_PER_TABLE as u64, "entry's number")? as usize;
                 entry(name, index, self.0.word()?);
             }

@@ -57,7 +57,7 @@ pub struct Step<'a> {
 pub enum Deed<'a> {
     /// Something is asked of the library.
     Library(Act<'a>),
-    /// A frame is filled with zeros, to be used as a table.
+    /// A frame is filled with zeros, to be used as a table. What it held is told.
     Zero {
         /// The frame.
         frame: Mfn,
@@ -74,14 +74,14 @@ pub enum Deed<'a> {
         /// Its new value.
         value: u64,
     },
-    /// An atomic on an entry of a validated L1, which Xen traps and emulates.
+    /// An atomic on an entry of a validated L1, which Xen traps and emulates. What the entry held is told.
     Trapped {
         /// The entry.
         slot: PteSlot,
         /// Its new value.
         value: u64,
     },
-    /// A look at an entry, for the answer.
+    /// A look at an entry, which is told.
     Compare {
         /// The entry.
         slot: PteSlot,
@@ -256,7 +256,12 @@ impl Steps<'_> {
         Ok(Some(Step { vcpu, task, interrupt: tag & INTERRUPT != 0, deed }))
     }
 
-    fn deed<'b>(&mut self, tag: u8, names: &impl Names, buffer: &'b mut OperationBuffer) -> Result<Deed<'b>, WireError> {
+    fn deed<'b>(
+        &mut self,
+        tag: u8,
+        names: &impl Names,
+        buffer: &'b mut OperationBuffer,
+    ) -> Result<Deed<'b>, WireError> {
         Ok(match tag {
             ENTER => Deed::Library(Act::Enter),
             LEAVE => Deed::Library(Act::Leave),

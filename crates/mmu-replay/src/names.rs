@@ -8,7 +8,9 @@
 
 use core::ops::Range;
 
-use hypercall::{DomId, ENTRIES_PER_TABLE, Level, Mfn, MmuUpdate, MmuextOp, Operation, PAGE_SHIFT, Pte, PteSlot, Subject, VirtAddr};
+use hypercall::{
+    DomId, ENTRIES_PER_TABLE, Level, Mfn, MmuUpdate, MmuextOp, Operation, PAGE_SHIFT, Pte, PteSlot, Subject, VirtAddr,
+};
 
 /// Bytes between the places of two names in the direct map.
 pub const DIRECT_MAP_PAGE: u64 = 1 << PAGE_SHIFT;

@@ -74,12 +74,9 @@ pub(crate) fn root() -> VirtAddr {
     VirtAddr::unchecked(start_info().pt_base)
 }
 
-/// The first pfn beyond that mapping: from here up to [`frames`] the domain's memory is mapped nowhere and nobody's yet.
-///
 /// Pfns below this are mapped at their own number times the page size: the kernel is linked at
 /// virtual base 0, and the builder maps everything up to the boot stack behind the page tables.
-#[must_use]
-pub fn mapped_end() -> Pfn {
+pub(crate) fn mapped_end() -> Pfn {
     let info = start_info();
     Pfn::new(info.pt_base / PAGE_SIZE + info.nr_pt_frames + 1)
 }

@@ -1,4 +1,4 @@
-//! How the guest ends: what every frame that the trace names is, and what the tables among them hold.
+//! How the guest ends: what every frame that the trace names is and holds, tables that are in use no more included.
 //!
 //! Two guests with different kernels end alike if this is equal: entries that are Xen's own do not count, and an L4
 //! entry of the kernel's counts as that, whatever frame it names.
@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use hypercall::{Level, Mfn};
-use mmu_replay::{FrameState, XEN_ENTRIES};
+use mmu_replay::FrameState;
 
 /// The end of a replay, in the trace's machine frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +21,9 @@ impl EndState {
         self.frames.insert(frame, state);
     }
 
-    /// An entry of a frame that is a table.
-    pub(crate) fn entry(&mut self, table: Mfn, index: usize, word: u64) {
-        let is_xens = self.is_root(table) && XEN_ENTRIES.contains(&index);
-        if word != 0 && !is_xens {
-            self.entries.insert((table, index), word);
-        }
+    /// An entry of a frame that is not empty and not Xen's.
+    pub(crate) fn entry(&mut self, frame: Mfn, index: usize, word: u64) {
+        self.entries.insert((frame, index), word);
     }
 
     /// Whether the frame is an L4.
@@ -34,7 +31,7 @@ impl EndState {
         self.frames.get(&frame).is_some_and(|state| state.table == Some(Level::L4))
     }
 
-    /// Frames that are tables, and their entries that are not empty.
+    /// Frames that are tables in use, and all entries that are not empty.
     pub(crate) fn size(&self) -> (u64, u64) {
         let tables = self.frames.values().filter(|state| state.table.is_some()).count();
         (tables as u64, self.entries.len() as u64)
@@ -65,7 +62,10 @@ fn describe(state: FrameState) -> String {
 
 type Differing<K, V> = (K, Option<V>, Option<V>);
 
-fn differing<K: Ord + Copy, V: PartialEq + Copy>(here: &BTreeMap<K, V>, there: &BTreeMap<K, V>) -> Vec<Differing<K, V>> {
+fn differing<K: Ord + Copy, V: PartialEq + Copy>(
+    here: &BTreeMap<K, V>,
+    there: &BTreeMap<K, V>,
+) -> Vec<Differing<K, V>> {
     let keys: std::collections::BTreeSet<K> = here.keys().chain(there.keys()).copied().collect();
     let both = keys.into_iter().map(|key| (key, here.get(&key).copied(), there.get(&key).copied()));
     both.filter(|(_, here, there)| here != there).collect()
@@ -85,9 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn empty_entries_and_xens_own_do_not_count() {
-        assert_eq!(end(&[(0, 5), (1, 0), (256, 9)]), end(&[(0, 5), (271, 8)]));
-        assert_eq!(end(&[(0, 5)]).size(), (1, 1));
+    fn tables_and_entries_are_counted() {
+        let mut end = end(&[(0, 5), (9, 6)]);
+        end.frame(Mfn::new(8), FrameState { table: None, ..ROOT });
+        assert_eq!(end.size(), (1, 2));
+        assert!(end.is_root(Mfn::new(7)) && !end.is_root(Mfn::new(8)));
     }
 
     #[test]

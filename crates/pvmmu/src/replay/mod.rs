@@ -164,7 +164,7 @@ impl Replay {
     }
 
     fn outcome(&self, policy: PolicyName, mode: Mode, led: Led, unbatched: &Tables) -> Outcome {
-        let Led { ledger, updates_merged, violations, violations_total, oracle, tables, end: _ } = led;
+        let Led { ledger, updates_merged, violations, violations_total, oracle, tables, .. } = led;
         Outcome {
             policy,
             mode,

@@ -36,6 +36,10 @@ pub(crate) struct BesideMock {
     pub(crate) refusals_equal: bool,
     /// Whether every step made as many hypercalls.
     pub(crate) hypercalls_equal: bool,
+    /// Whether all entries held the same when they were looked at or taken away beside the batcher.
+    pub(crate) entries_equal: bool,
+    /// How many those were.
+    pub(crate) entries: u64,
     /// Whether every frame ends as the same kind of table or none, pinned or not, mapped writable or not, and every
     /// table with the same entries.
     pub(crate) end_state_equal: bool,
@@ -49,7 +53,7 @@ pub(crate) struct BesideMock {
 
 impl BesideMock {
     fn is_equal(&self) -> bool {
-        self.refusals_equal && self.hypercalls_equal && self.end_state_equal
+        self.refusals_equal && self.hypercalls_equal && self.entries_equal && self.end_state_equal
     }
 }
 

@@ -91,6 +91,7 @@ fn equalities(rows: &mut Rows, outcomes: &[Outcome]) {
     };
     rows.row("refused as on the mock", "", outcomes, row(|beside| beside.refusals_equal));
     rows.row("calls as on the mock", "", outcomes, row(|beside| beside.hypercalls_equal));
+    rows.row("entries as on the mock", "", outcomes, row(|beside| beside.entries_equal));
     rows.row("end as on the mock", "", outcomes, row(|beside| beside.end_state_equal));
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hypercall::{
-    DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuextOp, Operation, Pfn, Pte, PteFlags, PteSlot, VaFlush, VcpuId, VirtAddr,
-    issue_operation,
+    DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuextOp, Operation, Pfn, Pte, PteFlags, PteSlot, VaFlush, VcpuId,
+    VirtAddr, issue_operation,
 };
+use mmu_replay::{FrameState, KERNEL_ENTRIES, OWN, XEN_ENTRIES};
 use mock_xen::referee::Referee;
-use mmu_replay::{FrameState, KERNEL_ENTRIES, OWN};
 use mock_xen::{FrameType, GuestBuilder, MockVcpu, MockXen, StoreError, Witness};
 
 use super::end::EndState;
@@ -87,17 +87,38 @@ impl World {
         (0..self.xen.vcpu_count()).map(VcpuId::new)
     }
 
-    /// Does what the guest does beside its batcher.
+    /// Does what the guest does beside its batcher, and answers with what the entries held that this took away.
     ///
     /// # Errors
     /// The store that a guest could not make.
-    pub(crate) fn apply(&self, event: &GuestEvent) -> Result<(), StoreError> {
+    pub(crate) fn apply(&self, event: &GuestEvent) -> Result<Vec<u64>, StoreError> {
         match *event {
-            GuestEvent::Zero { frame } => self.zero(frame),
-            GuestEvent::CopyKernelHalf { frame } => self.copy_kernel_half(frame),
-            GuestEvent::Store { slot, value } => self.xen.write_plain(slot.table, slot.index, value),
-            GuestEvent::Trapped { slot, value } => self.xen.trapped_write(pte_slot(slot), Pte::from_bits(value)),
+            GuestEvent::Zero { frame } => {
+                let held = self.entries(frame).map(|(_, word)| word).collect();
+                return self.zero(frame).map(|()| held);
+            }
+            GuestEvent::CopyKernelHalf { frame } => self.copy_kernel_half(frame)?,
+            GuestEvent::Store { slot, value } => self.xen.write_plain(slot.table, slot.index, value)?,
+            GuestEvent::Trapped { slot, value } => {
+                let held = self.xen.trapped_exchange(pte_slot(slot), Pte::from_bits(value))?;
+                return Ok(vec![held.bits()]);
+            }
         }
+        Ok(Vec::new())
+    }
+
+    /// The trace's entries in a frame that are not empty. In a frame with the kernel's own, others are Xen's and the
+    /// kernel's.
+    fn entries(&self, frame: Mfn) -> impl Iterator<Item = (usize, u64)> {
+        let held = self.xen.table_entries(frame).unwrap_or_else(|| Box::new([0; ENTRIES_PER_TABLE]));
+        let traces = if self.own_entries(&held).is_empty() { ENTRIES_PER_TABLE } else { XEN_ENTRIES.start };
+        held.into_iter().enumerate().take(traces).filter(|(_, word)| *word != 0)
+    }
+
+    /// Which of the words are the kernel's own L4 entries.
+    fn own_entries(&self, held: &[u64; ENTRIES_PER_TABLE]) -> Vec<usize> {
+        let own = self.xen.table_entries(self.root).unwrap_or_else(|| Box::new([0; ENTRIES_PER_TABLE]));
+        KERNEL_ENTRIES.filter(|index| own[*index] != 0 && held[*index] == own[*index]).collect()
     }
 
     /// The entry at `slot`; 0 where there is no such frame.
@@ -110,18 +131,16 @@ impl World {
         self.xen.snapshot()
     }
 
-    /// What every frame the trace names is.
+    /// What every frame the trace names is and holds.
     pub(crate) fn end(&self) -> EndState {
-        let own = self.xen.table_entries(self.root).unwrap_or_else(|| Box::new([0; ENTRIES_PER_TABLE]));
         let mut end = EndState::default();
         for (address, mfn) in &self.memory {
             let state = self.state(*address, *mfn);
             end.frame(*mfn, state);
-            let entries = self.xen.table_entries(*mfn).filter(|_| state.table.is_some());
-            for (index, word) in entries.iter().flat_map(|entries| entries.iter().enumerate()) {
-                let is_own = KERNEL_ENTRIES.contains(&index) && *word == own[index];
-                end.entry(*mfn, index, if is_own && *word != 0 && state.table == Some(Level::L4) { OWN } else { *word });
-            }
+            self.entries(*mfn).for_each(|(index, word)| end.entry(*mfn, index, word));
+            let held = self.xen.table_entries(*mfn).filter(|_| state.table == Some(Level::L4));
+            let own = held.iter().flat_map(|held| self.own_entries(held));
+            own.for_each(|index| end.entry(*mfn, index, OWN));
         }
         end
     }

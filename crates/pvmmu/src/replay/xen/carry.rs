@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use hypercall::{Level, Mfn, Operation, PteSlot};
-use mmu_replay::{Deed, Head, ListWriter, MOST_OPERATIONS, Names as _, Older, Sink, Step as Carried, lead, rename, rename_word};
+use mmu_replay::{
+    Deed, Head, ListWriter, MOST_OPERATIONS, Names as _, Older, Sink, Step as Carried, lead, rename, rename_word,
+};
 
 use super::naming::Naming;
 use crate::replay::error::ReplayError;
@@ -100,9 +102,7 @@ fn guest(naming: &mut Naming, event: &GuestEvent) -> Result<Deed<'static>, Strin
             naming.root(frame, true);
             Deed::CopyKernelHalf { frame: name(naming, frame)? }
         }
-        GuestEvent::Store { slot, value } => {
-            Deed::Store { slot: entry(naming, slot)?, value: word(naming, value)? }
-        }
+        GuestEvent::Store { slot, value } => Deed::Store { slot: entry(naming, slot)?, value: word(naming, value)? },
         GuestEvent::Trapped { slot, value } => {
             Deed::Trapped { slot: entry(naming, slot)?, value: word(naming, value)? }
         }

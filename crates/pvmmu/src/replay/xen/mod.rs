@@ -17,7 +17,7 @@ use super::frames::Frames;
 use super::ledger::{self, StepCalls};
 use super::program::{Act, Step};
 use super::report::{BesideMock, Outcome};
-use super::stage::{Led, Oracle, Violated};
+use super::stage::{Held, Led, Oracle, Violated};
 use crate::cli::{Mode, PolicyName};
 
 /// The kernel's command that leads the library through a list.
@@ -37,10 +37,10 @@ const TRIES: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum XenError {
     /// The lab has no answer.
-    #[error("the replay on the real Xen has no answer: {0}")]
+    #[error("the replay on the real Xen has no answer")]
     Run(#[from] RunError),
     /// The answer is none.
-    #[error("the kernel's answer cannot be read: {0}")]
+    #[error("the answer of the kernel cannot be read")]
     Answer(#[from] mmu_replay::WireError),
     /// The answer is to something else.
     #[error("the kernel answers with {found} {what}, and was asked for {asked}; build lab and kernel together")]
@@ -148,12 +148,18 @@ impl OnXen {
     ///
     /// # Errors
     /// [`XenError::Other`].
-    pub(crate) fn outcome(self, steps: &[Step], mode: Mode, mock: &Led, unbatched: &EndState) -> Result<Outcome, XenError> {
-        let looks: Vec<_> = steps.iter().filter_map(look).collect();
+    pub(crate) fn outcome(
+        self,
+        steps: &[Step],
+        mode: Mode,
+        mock: &Led,
+        unbatched: &EndState,
+    ) -> Result<Outcome, XenError> {
         same("steps", steps.len(), self.called.len())?;
-        same("looks at entries", looks.len(), self.found.len())?;
         let mut oracle = Oracle::default();
-        looks.iter().zip(&self.found).for_each(|((line, raw), held)| oracle.compare(*line, *held, *raw));
+        for (mock, held) in mock.held.iter().zip(&self.found) {
+            mock.recorded.iter().for_each(|raw| oracle.compare(mock.line, *held, *raw));
+        }
         let updates_issued = self.called.iter().map(|called| u64::from(called.updates)).sum();
         let mut by_cause = std::collections::BTreeMap::new();
         for (step, called) in mock.ledger.steps.iter().zip(&self.called).filter(|(_, called)| called.hypercalls > 0) {
@@ -188,15 +194,21 @@ impl OnXen {
     fn beside(&self, steps: &[Step], mock: &Led) -> BesideMock {
         let refusals = refusals_differ(&self.refused(steps), &mock.ledger.refused);
         let calls = calls_differ(&self.called, &mock.ledger.steps);
+        let entries = entries_differ(&self.found, &mock.held);
         let end = self.end.differences(&mock.end);
         let (end_tables, end_entries) = self.end.size();
         BesideMock {
             refusals_equal: refusals.is_empty(),
             hypercalls_equal: calls.is_empty(),
+            entries_equal: entries.is_empty(),
+            entries: self.found.len() as u64,
             end_state_equal: end.is_empty(),
             end_tables,
             end_entries,
-            differences: [refusals, calls, end].into_iter().flat_map(|kind| kind.into_iter().take(TOLD)).collect(),
+            differences: [refusals, calls, entries, end]
+                .into_iter()
+                .flat_map(|kind| kind.into_iter().take(TOLD))
+                .collect(),
         }
     }
 }
@@ -230,9 +242,17 @@ fn beside(step: &Step) -> String {
     if let Act::Guest(event) = &step.act { format!("{event:?}") } else { String::new() }
 }
 
-/// Where a look is taken, and what real Xen held when the trace was recorded.
-const fn look(step: &Step) -> Option<(u64, u64)> {
-    if let Act::Compare { raw, .. } = step.act { Some((step.line, raw)) } else { None }
+fn entries_differ(here: &[u64], mock: &[Held]) -> Vec<String> {
+    let differing = here.iter().zip(mock).filter(|(here, mock)| **here != mock.word);
+    let mut all: Vec<_> = differing
+        .map(|(here, mock)| {
+            format!("line {}: the entry held {here:#x} here and {:#x} on the mock", mock.line, mock.word)
+        })
+        .collect();
+    if here.len() != mock.len() {
+        all.push(format!("{} entries were found here and {} on the mock", here.len(), mock.len()));
+    }
+    all
 }
 
 fn updates_asked(steps: &[Step]) -> u64 {

@@ -1,20 +1,14 @@
-//! The answer, and the end state: what every frame is, and what the tables hold.
+//! The answer, and the end state: what every frame is and holds.
 //!
 //! That a frame is a table in use shows when it cannot be mapped writable; which level and whether pinned, Xen tells.
 //! Tables are told after that, so that what is told is how the trace has left them.
 
-use hypercall::{ENTRIES_PER_TABLE, Errno, Level, Mfn, PteFlags, PteSlot};
-use mmu_replay::{
-    AnswerWriter, FrameState, KERNEL_ENTRIES, OWN, OWN_ENTRY, Refused, Sink, XEN_ENTRIES, rename, rename_word,
-};
+use hypercall::{Errno, Level, Mfn, PteFlags};
+use mmu_replay::{AnswerWriter, FrameState, OWN, Refused, Sink, rename, rename_word};
 use spin::Mutex;
 use xen_guest::memory::types::{FRAMES_PER_CALL, FrameType, types};
 
-use super::{
-    NOTES, Replay,
-    frames::Named,
-    world::World,
-};
+use super::{NOTES, Replay, frames::Named, world::World};
 use crate::{error::Error, reply::Reply};
 
 impl Sink for Reply {
@@ -53,24 +47,13 @@ pub(super) fn tell(replay: &Replay, reply: &mut Reply) -> Result<(), Error> {
     Ok(())
 }
 
-/// The word told of an entry.
-fn told(world: &World, table: Option<Level>, slot: PteSlot) -> u64 {
-    let (index, word) = (slot.index(), world.entry(slot));
-    let own = (KERNEL_ENTRIES.contains(&index) || index == OWN_ENTRY) && table == Some(Level::L4);
-    if table == Some(Level::L4) && XEN_ENTRIES.contains(&index) {
-        0
-    } else if own && word != 0 && (word ^ world.own(index)) & !PteFlags::ACCESSED_DIRTY.bits() == 0 {
-        OWN
-    } else {
-        rename_word(&Named(world.frames()), word).unwrap_or(word)
-    }
-}
-
 fn tell_frame(writer: &mut AnswerWriter<'_, Reply>, world: &World, name: Mfn, kind: FrameType) {
     let mapping = world.mapping(name);
     let in_use = kind.level.is_some() && world.make_writable(name) == Err(Errno::BUSY);
     let table = kind.level.filter(|_| in_use);
     let state = FrameState { table, pinned: kind.pinned, writable: mapping.flags().contains(PteFlags::RW) };
-    let entries = (0..ENTRIES_PER_TABLE).map(|index| (index, told(world, table, PteSlot::of(name, index))));
-    writer.frame(state, entries.filter(|(_, word)| *word != 0));
+    let names = Named(world.frames());
+    let named = world.entries(name).map(|(index, word)| (index, rename_word(&names, word).unwrap_or(word)));
+    let own = world.own_entries(name).map(|index| (index, OWN)).filter(|_| table == Some(Level::L4));
+    writer.frame(state, named.chain(own));
 }

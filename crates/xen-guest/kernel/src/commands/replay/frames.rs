@@ -23,7 +23,7 @@ pub(super) struct Frames {
 impl Frames {
     /// As many frames as a list names.
     pub(super) fn take(count: u64) -> Result<Self, Error> {
-        let before = start_info::mapped_end().number() - 1;
+        let before = p2m::unmapped().number() - 1;
         let there = start_info::frames().saturating_sub(before + 1);
         super::room("frames of free memory", count, there)?;
         Ok(Self { before, count })

@@ -32,8 +32,7 @@ const NO_OPERATION: Operation = Operation::FpuTaskswitch { set: false };
 static BUFFERS: [Mutex<OperationBuffer>; MAX_VCPUS] =
     [const { Mutex::new([NO_OPERATION; MOST_OPERATIONS]) }; MAX_VCPUS];
 /// Whoever takes a step has them; a task may go on on another vCPU.
-static STATES: Mutex<[TaskState; TASKS]> =
-    Mutex::new([const { TaskState::with_profile(Profile::Nested) }; TASKS]);
+static STATES: Mutex<[TaskState; TASKS]> = Mutex::new([const { TaskState::with_profile(Profile::Nested) }; TASKS]);
 /// The step whose turn it is.
 static TURN: AtomicU32 = AtomicU32::new(0);
 
@@ -135,10 +134,17 @@ fn take(replay: &Replay, leader: &mut Leader<'_, Replayed>, number: u32, step: S
             NOTES.lock().found(world.entry(slot));
             true
         }
-        Deed::Zero { frame } => world.zero(frame),
+        Deed::Zero { frame } => {
+            world.entries(frame).for_each(|(_, word)| NOTES.lock().found(word));
+            world.zero(frame)
+        }
         Deed::CopyKernelHalf { frame } => world.copy_own(frame),
         Deed::Store { slot, value } => world.store(slot, value),
-        Deed::Trapped { slot, value } => world.exchange(slot, value),
+        Deed::Trapped { slot, value } => {
+            let held = world.exchange(slot, value);
+            NOTES.lock().found(held.unwrap_or_default());
+            held.is_some()
+        }
     };
     if !done {
         NOTES.lock().beside();

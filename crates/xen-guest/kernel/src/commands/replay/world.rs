@@ -8,7 +8,7 @@ use hypercall::{
     DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuUpdate, MmuextOp, Operation, PAGE_SIZE, Pte, PteFlags, PteSlot,
     Subject, VaFlush, VirtAddr, issue_operation, xen::Xen,
 };
-use mmu_replay::{KERNEL_ENTRIES, List, OWN_ENTRY, Older, rename_word};
+use mmu_replay::{KERNEL_ENTRIES, List, OWN_ENTRY, Older, XEN_ENTRIES, rename_word};
 use xen_guest::memory::{Page, p2m, probe, tables, take_page};
 
 use super::frames::{DIRECT_MAP, Frames};
@@ -89,6 +89,23 @@ impl World {
         (0..ENTRIES_PER_TABLE).filter(used).all(|index| write(PteSlot::of(name, index), 0))
     }
 
+    /// Whether a frame has the kernel's own entries.
+    pub(super) fn is_root(&self, name: Mfn) -> bool {
+        is_own(self.entry(PteSlot::of(name, ROOT_ENTRY)), self.own(ROOT_ENTRY))
+    }
+
+    /// The trace's entries in a frame that are not empty. In an L4, others are Xen's and the kernel's.
+    pub(super) fn entries(&self, name: Mfn) -> impl Iterator<Item = (usize, u64)> + Clone {
+        let traces = if self.is_root(name) { OWN_ENTRY + 1..XEN_ENTRIES.start } else { 0..ENTRIES_PER_TABLE };
+        traces.map(move |index| (index, self.entry(PteSlot::of(name, index)))).filter(|(_, word)| *word != 0)
+    }
+
+    /// The kernel's own entries in a frame.
+    pub(super) fn own_entries(&self, name: Mfn) -> impl Iterator<Item = usize> + Clone {
+        let is_own = move |index: &usize| is_own(self.entry(PteSlot::of(name, *index)), self.own(*index));
+        KERNEL_ENTRIES.filter(is_own)
+    }
+
     /// Copies the kernel's own entries.
     pub(super) fn copy_own(&self, name: Mfn) -> bool {
         let own = KERNEL_ENTRIES.chain([OWN_ENTRY]);
@@ -106,11 +123,11 @@ impl World {
         rename_word(&self.frames, value).is_some_and(|word| write(slot, word))
     }
 
-    /// An atomic, which Xen emulates in a table.
-    pub(super) fn exchange(&self, slot: PteSlot, value: u64) -> bool {
-        let Some(word) = rename_word(&self.frames, value) else { return false };
+    /// An atomic, which Xen emulates in a table. Answers with what the entry held.
+    pub(super) fn exchange(&self, slot: PteSlot, value: u64) -> Option<u64> {
+        let word = rename_word(&self.frames, value)?;
         // SAFETY: as in `write`.
-        unsafe { probe::exchange(address(slot), word) }.is_ok()
+        unsafe { probe::exchange(address(slot), word) }.ok()
     }
 
     /// How the direct map has a frame.
@@ -132,6 +149,11 @@ impl World {
     pub(super) fn entry(&self, slot: PteSlot) -> u64 {
         probe::load(address(slot)).unwrap_or_default()
     }
+}
+
+/// Whether an entry is the kernel's own; the processor marks it as used by itself.
+const fn is_own(word: u64, own: u64) -> bool {
+    own != 0 && (word ^ own) & !PteFlags::ACCESSED_DIRTY.bits() == 0
 }
 
 fn address(slot: PteSlot) -> VirtAddr {
