@@ -20,6 +20,9 @@ pub(crate) struct Refused {
     pub(crate) operation: String,
     /// The answer.
     pub(crate) errno: String,
+    /// Whether the guest's own access faulted, with no hypercall.
+    #[serde(skip)]
+    pub(crate) faulted: bool,
 }
 
 /// The hypercalls of one step.
@@ -84,7 +87,7 @@ impl Ledger {
 
     fn refuse(&mut self, vcpu: VcpuId, operation: String, errno: String) {
         let line = self.steps.last().map_or(0, |step| step.line);
-        self.refused.push(Refused { line, vcpu: vcpu.number(), operation, errno });
+        self.refused.push(Refused { line, vcpu: vcpu.number(), operation, errno, faulted: false });
     }
 }
 

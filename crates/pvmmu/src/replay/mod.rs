@@ -138,8 +138,10 @@ impl Replay {
         for (policy, mode) in columns {
             let mock = self.lead(*policy, *mode, || {})?;
             let list = xen::List::of(&self.frames, self.steps(*mode))?;
-            let real = list.lead(&lab)?.outcome(self.steps(*mode), *mode, &mock, &unbatched.end)?;
-            outcomes.extend([self.outcome(*policy, *mode, mock, &unbatched.tables), real]);
+            let mut real = list.lead(&lab)?.outcome(self.steps(*mode), *mode, &mock, &unbatched.end)?;
+            let mock = self.outcome(*policy, *mode, mock, &unbatched.tables);
+            real.gains = mock.gains;
+            outcomes.extend([mock, real]);
         }
         Ok(outcomes)
     }

@@ -17,7 +17,14 @@ use crate::replay::world::pte_slot;
 
 /// Bytes in memory.
 #[derive(Default)]
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(Vec<u8>);
+
+#[cfg(test)]
+impl Bytes {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl Sink for Bytes {
     fn put(&mut self, bytes: &[u8]) {

@@ -5,8 +5,13 @@
 
 mod carry;
 mod naming;
+#[cfg(test)]
+mod tests;
 
-use hypercall::{Operation, PteSlot};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hypercall::{Mfn, Operation, PteSlot};
 use mmu_replay::{Answer, Called, FrameState, Names as _, OWN, OWN_ENTRY, Refusal, Refused, rename, rename_word};
 use xen_lab::{Lab, Machine, RunError};
 
@@ -30,6 +35,8 @@ const PAGES: u64 = 256;
 const KERNEL_MEMORY: u64 = 64;
 /// MiB of the machine that are Xen's.
 const XEN_MEMORY: u32 = 256;
+/// Time a run may take more per byte of its list: a hundred times what it needs.
+const PER_BYTE: Duration = Duration::from_micros(100);
 /// Runs that are tried where the console loses or garbles something.
 const TRIES: usize = 3;
 
@@ -97,6 +104,7 @@ impl List {
         machine.domain_memory = machine.domain_memory.max(needed as u32);
         machine.memory = machine.memory.max(machine.domain_memory + XEN_MEMORY);
         machine.xen_arguments = "xpti=no".into();
+        machine.run_limit += PER_BYTE * self.bytes.len() as u32;
         machine
     }
 }
@@ -131,7 +139,7 @@ impl OnXen {
         Ok(all)
     }
 
-    fn frame(&mut self, back: &Back<'_>, name: hypercall::Mfn, state: FrameState) {
+    fn frame(&mut self, back: &Back<'_>, name: Mfn, state: FrameState) {
         if let Some(frame) = back.frame(name) {
             self.end.frame(frame, state);
         }
@@ -161,7 +169,7 @@ impl OnXen {
             mock.recorded.iter().for_each(|raw| oracle.compare(mock.line, *held, *raw));
         }
         let updates_issued = self.called.iter().map(|called| u64::from(called.updates)).sum();
-        let mut by_cause = std::collections::BTreeMap::new();
+        let mut by_cause = BTreeMap::new();
         for (step, called) in mock.ledger.steps.iter().zip(&self.called).filter(|(_, called)| called.hypercalls > 0) {
             *by_cause.entry(step.cause).or_default() += u64::from(called.hypercalls);
         }
@@ -235,7 +243,8 @@ fn told(refusal: &Refusal, steps: &[Step]) -> ledger::Refused {
         Refused::Multicall(errno) => ("multicall".into(), errno.to_string()),
         Refused::Beside => (step.map_or_else(String::new, beside), "the access faulted".into()),
     };
-    ledger::Refused { line: step.map_or(0, |step| step.line), vcpu: refusal.vcpu, operation, errno }
+    let faulted = refusal.what == Refused::Beside;
+    ledger::Refused { line: step.map_or(0, |step| step.line), vcpu: refusal.vcpu, operation, errno, faulted }
 }
 
 fn beside(step: &Step) -> String {
@@ -265,15 +274,14 @@ fn updates_asked(steps: &[Step]) -> u64 {
     steps.iter().map(|step| updates(step) as u64).sum()
 }
 
-/// A fault of an access has no words that both could use.
+/// Xen and the mock have different words for an access that faults.
 fn refusals_differ(here: &[ledger::Refused], mock: &[ledger::Refused]) -> Vec<String> {
     let alike = |one: &ledger::Refused, other: &ledger::Refused| {
-        let both_faulted = !one.operation.starts_with("multicall") && other.errno.contains("mapped");
-        (one.line, one.vcpu, &one.operation) == (other.line, other.vcpu, &other.operation)
-            && (one.errno == other.errno || both_faulted)
+        (one.line, one.vcpu, &one.operation, one.faulted) == (other.line, other.vcpu, &other.operation, other.faulted)
+            && (one.faulted || one.errno == other.errno)
     };
     let missing = |these: &[ledger::Refused], those: &[ledger::Refused], place: &str| -> Vec<String> {
-        let only = these.iter().filter(|one| !those.iter().any(|other| alike(one, other) || alike(other, one)));
+        let only = these.iter().filter(|one| !those.iter().any(|other| alike(one, other)));
         only.map(|one| format!("line {}: {} refused {place} alone: {}", one.line, one.operation, one.errno)).collect()
     };
     let mut all = missing(here, mock, "here");
