@@ -299,7 +299,7 @@ impl Steps<'_> {
 
     fn slot(&mut self) -> Result<PteSlot, WireError> {
         let slot = PteSlot::from_bits(self.rest.number()?);
-        if slot.bits() % 8 == 0 && is_name(slot.table(), &self.head) {
+        if slot.bits().is_multiple_of(8) && is_name(slot.table(), &self.head) {
             Ok(slot)
         } else {
             Err(WireError::Value { what: "entry of a frame with a name", value: slot.bits() })

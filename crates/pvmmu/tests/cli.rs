@@ -94,6 +94,24 @@ fn json_is_one_object_with_the_agreed_keys() {
 }
 
 #[test]
+fn on_the_real_xen_only_the_library_is_led() {
+    for policy in ["linux", "single"] {
+        refuses(&["replay", LARGE, "--on", "xen", "--policy", policy], &["only `pv-mmu` is led", "`--policy`"]);
+    }
+    refuses(&["replay", LARGE, "--on", "kvm"], &["kvm", "mock, xen"]);
+}
+
+#[test]
+fn a_xen_that_cannot_be_had_is_an_error() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvmmu"));
+    command.args(["replay", LARGE, "--on", "xen"]).env("XEN_LAB_QEMU", "/nowhere/qemu").env("XEN_LAB_OFFLINE", "1");
+    let output = command.output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(UNUSABLE), 0), "{message}");
+    assert!(message.contains("the real Xen cannot be had: QEMU is missing"), "{message}");
+}
+
+#[test]
 fn ported_names_its_gains() {
     let output = pvmmu(&["replay", LARGE, "--mode", "ported", "--format", "json"]);
     let object: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -218,7 +218,8 @@ impl Lead<'_> {
         let done = self.stage.world.apply(event);
         if let Err(error) = &done {
             let (line, vcpu) = (step.line, step.vcpu.number());
-            let refused = Refused { line, vcpu, operation: format!("{event:?}"), errno: error.to_string(), faulted: true };
+            let refused =
+                Refused { line, vcpu, operation: format!("{event:?}"), errno: error.to_string(), faulted: true };
             self.stage.ledger.borrow_mut().refused.push(refused);
         }
         let nothing = if matches!(event, GuestEvent::Trapped { .. }) { vec![0] } else { Vec::new() };

@@ -179,7 +179,13 @@ fn what_differs_is_told_in_words() {
     assert_eq!(entries_differ(&[5], &[held(5)]), [""; 0]);
     assert_eq!(entries_differ(&[5], &[held(6)]), ["line 8: the entry held 0x5 here and 0x6 on the mock"]);
     assert_eq!(entries_differ(&[5], &[held(5), held(6)]), ["1 entries were found here and 2 on the mock"]);
-    let refused = |errno: &str| ledger::Refused { line: 9, vcpu: 1, operation: "this".into(), errno: errno.into(), faulted: false };
+    let refused = |errno: &str| ledger::Refused {
+        line: 9,
+        vcpu: 1,
+        operation: "this".into(),
+        errno: errno.into(),
+        faulted: false,
+    };
     assert_eq!(refusals_differ(&[refused("a")], &[refused("a")]), [""; 0]);
     assert_eq!(refusals_differ(&[refused("a")], &[refused("b")]).len(), 2);
     assert_eq!(refusals_differ(&[refused("a"), refused("a")], &[refused("a")]), ["2 refusals here and 1 on the mock"]);
