@@ -152,6 +152,9 @@ fn footing(subject: &Subject, outcomes: &[Outcome]) -> String {
     let starts = grouped(subject.prot_starts);
     let compared = match outcomes.iter().any(|outcome| outcome.oracle.compared > 0) {
         true => format!("entries equal to what the trace shows, of those compared at {starts} prot_starts"),
+        false if outcomes.iter().any(|outcome| outcome.beside_mock.is_some()) => {
+            format!("nothing of the trace compared, at {starts} prot_starts")
+        }
         false => format!("nothing compared, at {starts} prot_starts: the end state is judged by the mock alone"),
     };
     let _ = writeln!(text, "as on real Xen: {compared}");

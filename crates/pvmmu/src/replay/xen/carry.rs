@@ -86,12 +86,8 @@ fn carry(writer: &mut ListWriter<Bytes>, step: &Step, task: u32, naming: &mut Na
         Act::Compare { slot, .. } => Deed::Compare { slot: entry(naming, *slot)? },
         act => match library_act(act) {
             Some(lead::Act::Work { piece, .. }) => Deed::Library(lead::Act::Work { piece, operations: &named }),
-            Some(lead::Act::Enter) => Deed::Library(lead::Act::Enter),
-            Some(lead::Act::Leave) => Deed::Library(lead::Act::Leave),
-            Some(lead::Act::Flush) => Deed::Library(lead::Act::Flush),
-            Some(lead::Act::SwitchOut) => Deed::Library(lead::Act::SwitchOut),
-            Some(lead::Act::SwitchIn) => Deed::Library(lead::Act::SwitchIn),
-            None => return Ok(()),
+            Some(asked) => Deed::Library(asked),
+            None => return Err(format!("no list has a place for {act:?}")),
         },
     };
     let carried = Carried { vcpu: step.vcpu, task, interrupt: step.interrupt, deed };
