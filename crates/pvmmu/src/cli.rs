@@ -27,8 +27,8 @@ fn notes() -> String {
          Exit status:\n  \
          0  clean\n  \
          1  something was found: a rule broken, an operation refused, memory that is not what real Xen held, or page\n     \
-         tables that do not end as they do without batching\n  \
-         2  bad use, or a trace that cannot be read or followed",
+         tables that do not end as they do without batching, or not on Xen as on the mock\n  \
+         2  bad use, a trace that cannot be read or followed, or no real Xen where it is asked for",
         traces.collect::<String>()
     )
 }
@@ -92,16 +92,6 @@ pub(crate) struct RunArgs {
     pub(crate) preempt: Preempt,
 }
 
-/// A hypervisor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum On {
-    /// The mock, in this process.
-    #[default]
-    Mock,
-    /// Real Xen, booted in QEMU.
-    Xen,
-}
-
 /// When events interrupt hypercalls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Preempt {
@@ -135,6 +125,9 @@ pub(crate) struct ReplayArgs {
     /// Which requests [default: as-recorded]
     #[arg(long)]
     pub(crate) mode: Option<Mode>,
+    /// Before which hypervisor; on the real Xen, pv-mmu is led in both modes, beside a replay on the mock
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) on: On,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
     pub(crate) format: Format,
@@ -159,6 +152,17 @@ pub(crate) enum Format {
     Text,
     /// For a program.
     Json,
+}
+
+/// A hypervisor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum On {
+    /// The mock, with a referee.
+    #[default]
+    Mock,
+    /// The real Xen, booted in QEMU.
+    Xen,
 }
 
 /// A batcher.

@@ -1,6 +1,7 @@
 //! The command as its user meets it: output, exit status, and nothing half-written.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -91,6 +92,65 @@ fn json_is_one_object_with_the_agreed_keys() {
     assert_eq!((&object["policy"], &object["mode"]), (&"linux".into(), &"as-recorded".into()));
     let by_cause = object["hypercalls_by_cause"].as_object().unwrap().values();
     assert_eq!(object["hypercalls"], by_cause.map(|count| count.as_u64().unwrap()).sum::<u64>());
+}
+
+/// Runs on the real Xen; `None` where there is none and that is allowed.
+fn on_xen(trace: &str, more: &[&str]) -> Option<Output> {
+    let output = pvmmu(&[&["replay", trace, "--on", "xen"], more].concat());
+    let message = String::from_utf8_lossy(&output.stderr);
+    let is_missing = message.contains("QEMU is missing") || message.contains("Xen is missing");
+    if is_missing && std::env::var_os("CI").is_none_or(|ci| ci != "true") {
+        // Not by `eprintln`, which the test harness keeps to itself.
+        let _ = std::io::stderr().write_all(format!("SKIPPED: {trace} on Xen: {message}").as_bytes());
+        return None;
+    }
+    Some(output)
+}
+
+#[test]
+fn a_trace_on_the_real_xen_is_compared_with_the_mock() {
+    let Some(output) = on_xen(LARGE, &[]) else { return };
+    assert_eq!(status(&output), CLEAN, "{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["on the mock", "on Xen", "calls as on the mock", "end as on the mock", "1,229"] {
+        assert!(stdout(&output).contains(part), "{part} in {}", stdout(&output));
+    }
+    assert!(!stdout(&output).contains("NO"), "{}", stdout(&output));
+    let Some(output) = on_xen(LARGE, &["--mode", "ported", "--format", "json"]) else { return };
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((status(&output), &object["mode"], &object["hypercalls"]), (CLEAN, &"ported".into(), &1229.into()));
+    for equal in ["refusals_equal", "hypercalls_equal", "entries_equal", "end_state_equal"] {
+        assert_eq!(object["beside_mock"][equal], true, "{equal}");
+    }
+}
+
+#[test]
+fn what_the_real_xen_refuses_is_listed_and_is_status_1() {
+    let folder = TempDir::new().unwrap();
+    // The table maps itself writable.
+    let write = "xen_mmu_set_pte: ptep ffff888000005008 pteval 0000000000005067 (raw 0000000075005067)";
+    let path = trace(&folder, "refused-on-xen", &[write]);
+    let Some(output) = on_xen(shown(&path), &[]) else { return };
+    assert_eq!(status(&output), FOUND);
+    assert!(stdout(&output).contains("pv-mmu as recorded on Xen: line 1:"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("refused: -EBUSY"), "{}", stdout(&output));
+}
+
+#[test]
+fn on_the_real_xen_only_the_library_is_led() {
+    for policy in ["linux", "single"] {
+        refuses(&["replay", LARGE, "--on", "xen", "--policy", policy], &["only `pv-mmu` is led", "`--policy`"]);
+    }
+    refuses(&["replay", LARGE, "--on", "kvm"], &["kvm", "mock, xen"]);
+}
+
+#[test]
+fn a_xen_that_cannot_be_had_is_an_error() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvmmu"));
+    command.args(["replay", LARGE, "--on", "xen"]).env("XEN_LAB_QEMU", "/nowhere/qemu").env("XEN_LAB_OFFLINE", "1");
+    let output = command.output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(UNUSABLE), 0), "{message}");
+    assert!(message.contains("the real Xen cannot be had: QEMU is missing"), "{message}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ const CONSOLE_IO: u64 = 18;
 const VCPU_OP: u64 = 24;
 const SCHED_OP: u64 = 29;
 const EVENT_CHANNEL_OP: u64 = 32;
+const DOMAIN_CONTROL: u64 = 36;
 
 const VCPU_INITIALISE: u64 = 0;
 const VCPU_UP: u64 = 1;
@@ -28,6 +29,12 @@ const SCHED_BLOCK: u64 = 1;
 const SCHED_SHUTDOWN: u64 = 2;
 
 const MEMORY_MACHPHYS_MFN_LIST: u64 = 5;
+
+const CONTROL_FRAME_TYPES: u32 = 61;
+/// Words of `struct xen_domctl`: a head of two, and 128 bytes for the command.
+const CONTROL_WORDS: usize = 18;
+/// Of Xen 4.17; others refuse it.
+const CONTROL_VERSION: u32 = 0x15;
 
 const CHANNEL_BIND_VIRQ: u64 = 1;
 const CHANNEL_SEND: u64 = 4;
@@ -82,6 +89,18 @@ pub(crate) fn machine_to_physical_start() -> Result<Mfn, Errno> {
     // has the one word it has room for; (2) no mapping changes.
     unsafe { call_with(MEMORY_OP, [MEMORY_MACHPHYS_MFN_LIST], &mut argument) }?;
     Ok(Mfn::new(start))
+}
+
+/// Replaces each frame number in `frames` by what domain 0's frame of this number is
+/// (`XEN_DOMCTL_getpageframeinfo3`).
+pub(crate) fn frame_types(frames: &mut [u64]) -> Result<(), Errno> {
+    let address = frames.as_mut_ptr().expose_provenance() as u64;
+    let mut argument = [0; CONTROL_WORDS];
+    argument[0] = u64::from(CONTROL_FRAME_TYPES) | u64::from(CONTROL_VERSION) << 32;
+    (argument[2], argument[3]) = (frames.len() as u64, address);
+    // SAFETY: (1) the argument is command and version, the domain (0), count and address of the list, and room for the
+    // largest command; the list is borrowed for the length of the call; (2) no mapping changes.
+    unsafe { call_with(DOMAIN_CONTROL, [], &mut argument) }.map(drop)
 }
 
 /// Lets other vCPUs run.

@@ -97,6 +97,14 @@ pub(crate) enum ReplayError {
         /// What is too much.
         excess: Excess,
     },
+    /// Something that no other guest can be asked for.
+    #[error("line {line}: this cannot be replayed on the real Xen: {what}")]
+    NotCarried {
+        /// Where.
+        line: u64,
+        /// What.
+        what: String,
+    },
     /// The mock refused to build the guest.
     #[error("the guest cannot be rebuilt: {0}")]
     World(String),

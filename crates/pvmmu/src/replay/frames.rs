@@ -58,6 +58,11 @@ impl Frames {
         pairs.filter(|(pfn, mfn)| pfn.number() != mfn.number())
     }
 
+    /// Frames of devices.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = Mfn> {
+        self.machine.iter().filter(|(pfn, mfn)| pfn.number() == mfn.number()).map(|(_, mfn)| *mfn)
+    }
+
     /// The machine frame of a frame the trace names.
     ///
     /// # Panics

@@ -20,13 +20,27 @@ pub(crate) struct Refused {
     pub(crate) operation: String,
     /// The answer.
     pub(crate) errno: String,
+    /// Whether the guest's own access faulted, with no hypercall.
+    #[serde(skip)]
+    pub(crate) faulted: bool,
+}
+
+/// The hypercalls of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StepCalls {
+    /// Line of the trace.
+    pub(crate) line: u64,
+    /// What a hypercall in this step is for.
+    pub(crate) cause: Cause,
+    /// How many there were.
+    pub(crate) hypercalls: u32,
 }
 
 /// The account of one replay.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    line: u64,
-    cause: Option<Cause>,
+    /// The steps so far, the one under way last.
+    pub(crate) steps: Vec<StepCalls>,
     /// Hypercalls by cause.
     pub(crate) by_cause: BTreeMap<Cause, u64>,
     /// Page-table updates the hypervisor was handed.
@@ -48,13 +62,17 @@ impl Ledger {
 
     /// Hypercalls from now on are for `cause`, at `line`.
     pub(crate) fn at(&mut self, line: u64, cause: Cause) {
-        (self.line, self.cause) = (line, Some(cause));
+        self.steps.push(StepCalls { line, cause, hypercalls: 0 });
     }
 
     fn note(&mut self, vcpu: VcpuId, record: Record) {
         match record {
             Record::Hypercall { operations, .. } => {
-                *self.by_cause.entry(self.cause.unwrap_or(Cause::Flush)).or_default() += 1;
+                let cause = self.steps.last_mut().map_or(Cause::Flush, |step| {
+                    step.hypercalls += 1;
+                    step.cause
+                });
+                *self.by_cause.entry(cause).or_default() += 1;
                 self.largest_batch = self.largest_batch.max(operations.into());
             }
             Record::Operation { operation, result } => {
@@ -68,7 +86,8 @@ impl Ledger {
     }
 
     fn refuse(&mut self, vcpu: VcpuId, operation: String, errno: String) {
-        self.refused.push(Refused { line: self.line, vcpu: vcpu.number(), operation, errno });
+        let line = self.steps.last().map_or(0, |step| step.line);
+        self.refused.push(Refused { line, vcpu: vcpu.number(), operation, errno, faulted: false });
     }
 }
 

@@ -6,6 +6,7 @@
 mod books;
 mod bracket;
 mod cause;
+mod end;
 mod error;
 mod extract;
 mod frames;
@@ -27,14 +28,15 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod world;
+mod xen;
 
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mmu_trace::{BUNDLED, Event, EventReader, ReadError, Summary};
 
-use crate::cli::{Format, Mode, PolicyName, ReplayArgs};
+use crate::cli::{Format, Mode, On, PolicyName, ReplayArgs};
 use crate::input;
 use crate::verdict::Verdict;
 use error::ReplayError;
@@ -58,20 +60,28 @@ const LONG: u64 = 1_000_000;
 /// # Errors
 /// A trace that cannot be read or followed; nothing has been rendered then.
 pub(crate) fn run(args: &ReplayArgs) -> Result<(String, Verdict)> {
-    let ReplayArgs { trace, policy, mode, format } = args;
+    let ReplayArgs { trace, policy, mode, format, on } = args;
+    let is_xen = *on == On::Xen;
+    ensure!(
+        !is_xen || policy.is_none_or(|policy| policy == PolicyName::PvMmu),
+        "on the real Xen only `pv-mmu` is led: leave `--policy` out, or `--on`"
+    );
     let replay = match trace {
         Some(path) => from(path).with_context(|| path.display().to_string())?,
         None => Replay::prepare(BUNDLED[0].name, BUNDLED[0].gzip)?,
     };
     let wanted = (policy.unwrap_or_default(), mode.unwrap_or_default());
     let columns = match format {
+        Format::Text if is_xen && mode.is_none() => &COMPARED[1..],
         Format::Text if policy.is_none() && mode.is_none() => COMPARED.as_slice(),
         _ => &[wanted],
     };
-    let outcomes = replay.outcomes(columns).with_context(|| replay.subject.name.clone())?;
+    let outcomes = if is_xen { replay.on_xen(columns) } else { replay.outcomes(columns).map_err(Into::into) };
+    let outcomes = outcomes.with_context(|| replay.subject.name.clone())?;
     let clean = outcomes.iter().all(Outcome::is_clean);
     let text = match (format, outcomes.as_slice()) {
-        (Format::Json, [outcome, ..]) => report::json(&replay.subject, outcome)?,
+        // On Xen, the column on the mock comes before.
+        (Format::Json, [.., outcome]) => report::json(&replay.subject, outcome)?,
         _ => table::table(&replay.subject, &outcomes),
     };
     Ok((text, Verdict::of(clean)))
@@ -120,6 +130,22 @@ impl Replay {
             .collect()
     }
 
+    /// The library in these modes, on the mock and on the real Xen.
+    fn on_xen(&self, columns: &[(PolicyName, Mode)]) -> Result<Vec<Outcome>> {
+        let lab = xen_lab::Lab::find().context("the real Xen cannot be had")?;
+        let unbatched = self.lead(PolicyName::Single, Mode::AsRecorded, || {})?;
+        let mut outcomes = Vec::new();
+        for (policy, mode) in columns {
+            let mock = self.lead(*policy, *mode, || {})?;
+            let list = xen::List::of(&self.frames, self.steps(*mode))?;
+            let mut real = list.lead(&lab)?.outcome(self.steps(*mode), *mode, &mock, &unbatched.end)?;
+            let mock = self.outcome(*policy, *mode, mock, &unbatched.tables);
+            real.gains = mock.gains;
+            outcomes.extend([mock, real]);
+        }
+        Ok(outcomes)
+    }
+
     /// Leads a policy through the trace, on a guest of its own.
     fn lead(&self, policy: PolicyName, mode: Mode, tick: impl FnMut()) -> Result<Led, ReplayError> {
         let stage = Stage::new(&self.frames)?;
@@ -140,10 +166,11 @@ impl Replay {
     }
 
     fn outcome(&self, policy: PolicyName, mode: Mode, led: Led, unbatched: &Tables) -> Outcome {
-        let Led { ledger, updates_merged, violations, violations_total, oracle, tables } = led;
+        let Led { ledger, updates_merged, violations, violations_total, oracle, tables, .. } = led;
         Outcome {
             policy,
             mode,
+            beside_mock: None,
             by_cause: ledger.by_cause,
             updates_issued: ledger.updates_issued,
             updates_merged,

@@ -29,6 +29,34 @@ pub(crate) struct Subject {
     pub(crate) prot_starts: u64,
 }
 
+/// How a replay on the real Xen went beside the same one on the mock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct BesideMock {
+    /// Whether the same operations were refused, in the same steps, for the same reasons.
+    pub(crate) refusals_equal: bool,
+    /// Whether every step made as many hypercalls.
+    pub(crate) hypercalls_equal: bool,
+    /// Whether all entries held the same when they were looked at or taken away beside the batcher.
+    pub(crate) entries_equal: bool,
+    /// How many those were.
+    pub(crate) entries: u64,
+    /// Whether every frame ends as the same kind of table or none, pinned or not, mapped writable or not, and every
+    /// table with the same entries.
+    pub(crate) end_state_equal: bool,
+    /// Tables at the end, and entries in them that are not empty.
+    pub(crate) end_tables: u64,
+    /// Those entries.
+    pub(crate) end_entries: u64,
+    /// What differs, in words: the first of each kind.
+    pub(crate) differences: Vec<String>,
+}
+
+impl BesideMock {
+    fn is_equal(&self) -> bool {
+        self.refusals_equal && self.hypercalls_equal && self.entries_equal && self.end_state_equal
+    }
+}
+
 /// What one policy made of the trace.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -36,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) policy: PolicyName,
     /// Whose requests.
     pub(crate) mode: Mode,
+    /// Of a replay on the real Xen: beside the mock. There is no referee then, and rules are judged on the mock alone.
+    pub(crate) beside_mock: Option<BesideMock>,
     /// Hypercalls by cause.
     pub(crate) by_cause: BTreeMap<Cause, u64>,
     /// Updates the hypervisor was handed.
@@ -72,7 +102,8 @@ impl Outcome {
     /// Whether nothing was found.
     pub(crate) fn is_clean(&self) -> bool {
         let oracle = self.oracle.compared == self.oracle.matched;
-        self.violations.is_empty() && self.refused.is_empty() && oracle && self.final_state_matches_unbatched
+        let equal = self.beside_mock.as_ref().is_none_or(BesideMock::is_equal);
+        equal && self.violations.is_empty() && self.refused.is_empty() && oracle && self.final_state_matches_unbatched
     }
 }
 
@@ -105,6 +136,9 @@ struct Report<'a> {
     final_state_matches_unbatched: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     gains: Option<Gains>,
+    /// Only of a replay on the real Xen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beside_mock: Option<&'a BesideMock>,
 }
 
 /// One JSON object.
@@ -131,6 +165,7 @@ pub(crate) fn json(subject: &Subject, outcome: &Outcome) -> serde_json::Result<S
         oracle: outcome.oracle,
         final_state_matches_unbatched: outcome.final_state_matches_unbatched,
         gains: outcome.gains,
+        beside_mock: outcome.beside_mock.as_ref(),
     };
     Ok(serde_json::to_string_pretty(&report)? + "\n")
 }

@@ -10,6 +10,7 @@ use mock_xen::referee::{Asker, Profile, Referee, RequestId, Settings, TaskId, Wi
 use serde::Serialize;
 
 use super::cause::Cause;
+use super::end::EndState;
 use super::error::ReplayError;
 use super::frames::Frames;
 use super::lazy::Laziness;
@@ -42,6 +43,29 @@ pub(crate) struct Oracle {
     pub(crate) first_mismatch: Option<u64>,
 }
 
+impl Oracle {
+    /// Compares what memory holds with what real Xen held.
+    pub(crate) fn compare(&mut self, line: u64, held: u64, raw: u64) {
+        self.compared += 1;
+        if (held ^ raw) & !PteFlags::ACCESSED_DIRTY.bits() == 0 {
+            self.matched += 1;
+        } else {
+            self.first_mismatch.get_or_insert(line);
+        }
+    }
+}
+
+/// What an entry held when it was looked at or taken away beside the batcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Line of the trace.
+    pub(crate) line: u64,
+    /// The entry.
+    pub(crate) word: u64,
+    /// What it held when the trace was recorded, if that shows.
+    pub(crate) recorded: Option<u64>,
+}
+
 /// What came of leading a policy through the steps.
 #[derive(Debug)]
 pub(crate) struct Led {
@@ -57,6 +81,10 @@ pub(crate) struct Led {
     pub(crate) oracle: Oracle,
     /// The tables at the end.
     pub(crate) tables: Tables,
+    /// What every frame the trace names is then.
+    pub(crate) end: EndState,
+    /// What entries held when they were looked at or taken away beside the batcher.
+    pub(crate) held: Vec<Held>,
 }
 
 /// A guest, its referee and the account of its hypercalls.
@@ -90,8 +118,8 @@ impl Stage {
 
     /// Leads `policy` through `steps`; `tick` is told of each step.
     pub(crate) fn lead(&self, steps: &[Step], policy: &mut dyn Policy, mut tick: impl FnMut()) -> Led {
-        let mut lead =
-            Lead { stage: self, laziness: Laziness::default(), violations: Vec::new(), oracle: Oracle::default() };
+        let (laziness, oracle) = (Laziness::default(), Oracle::default());
+        let mut lead = Lead { stage: self, laziness, violations: Vec::new(), oracle, held: Vec::new() };
         for step in steps {
             lead.step(step, policy);
             tick();
@@ -100,12 +128,12 @@ impl Stage {
         if let Some(what) = self.world.miscounts() {
             lead.violations.push(Violated { line, rule: String::new(), what });
         }
-        let Lead { violations, oracle, .. } = lead;
-        let (ledger, tables) = (self.ledger.borrow().clone(), self.world.tables());
+        let Lead { violations, oracle, held, .. } = lead;
+        let (ledger, tables, end) = (self.ledger.borrow().clone(), self.world.tables(), self.world.end());
         let verdict = self.referee.verdict();
         let unlisted = verdict.found - verdict.violations.len() as u64;
         let (updates_merged, violations_total) = (verdict.counters.merged, violations.len() as u64 + unlisted);
-        Led { ledger, updates_merged, violations, violations_total, oracle, tables }
+        Led { ledger, updates_merged, violations, violations_total, oracle, tables, end, held }
     }
 }
 
@@ -114,6 +142,7 @@ struct Lead<'a> {
     laziness: Laziness,
     violations: Vec<Violated>,
     oracle: Oracle,
+    held: Vec<Held>,
 }
 
 impl Lead<'_> {
@@ -186,22 +215,23 @@ impl Lead<'_> {
         if let GuestEvent::Trapped { slot, .. } = event {
             self.referee().trapped_write(self.asker(step), pte_slot(*slot));
         }
-        if let Err(error) = self.stage.world.apply(event) {
+        let done = self.stage.world.apply(event);
+        if let Err(error) = &done {
             let (line, vcpu) = (step.line, step.vcpu.number());
-            let refused = Refused { line, vcpu, operation: format!("{event:?}"), errno: error.to_string() };
+            let refused =
+                Refused { line, vcpu, operation: format!("{event:?}"), errno: error.to_string(), faulted: true };
             self.stage.ledger.borrow_mut().refused.push(refused);
         }
+        let nothing = if matches!(event, GuestEvent::Trapped { .. }) { vec![0] } else { Vec::new() };
+        let held = done.unwrap_or(nothing).into_iter();
+        self.held.extend(held.map(|word| Held { line: step.line, word, recorded: None }));
     }
 
     /// The processor sets A and D by itself, and no mock has one.
     fn compare(&mut self, step: &Step, slot: MachineSlot, raw: u64) {
-        let differing = (self.stage.world.entry(slot) ^ raw) & !PteFlags::ACCESSED_DIRTY.bits();
-        self.oracle.compared += 1;
-        if differing == 0 {
-            self.oracle.matched += 1;
-        } else {
-            self.oracle.first_mismatch.get_or_insert(step.line);
-        }
+        let word = self.stage.world.entry(slot);
+        self.held.push(Held { line: step.line, word, recorded: Some(raw) });
+        self.oracle.compare(step.line, word, raw);
     }
 
     /// Takes down what the referee has found in this step.

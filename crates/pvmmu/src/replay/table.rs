@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::cause::Cause;
 use super::ported::Gains;
 use super::program::Inferred;
-use super::report::{Outcome, Subject};
+use super::report::{BesideMock, Outcome, Subject};
 use crate::cli::{Mode, PolicyName};
 use crate::style::grouped;
 
@@ -48,6 +48,9 @@ fn figures(subject: &Subject, outcomes: &[Outcome]) -> String {
     let mut rows = Rows(String::new());
     rows.row("", "recorder", outcomes, |outcome| title(outcome).0.into());
     rows.row("", "", outcomes, |outcome| title(outcome).1.into());
+    if outcomes.iter().any(|outcome| outcome.beside_mock.is_some()) {
+        rows.row("", "on Xen", outcomes, |outcome| on(outcome).into());
+    }
     let all = recorded.hypercalls();
     rows.row("hypercalls", &grouped(all), outcomes, |outcome| grouped(outcome.hypercalls()));
     rows.row("  of the recorder's", "", outcomes, |outcome| percent(outcome.hypercalls(), all));
@@ -65,14 +68,35 @@ fn figures(subject: &Subject, outcomes: &[Outcome]) -> String {
     rows.row("updates issued", &grouped(recorded.updates), outcomes, |outcome| grouped(outcome.updates_issued));
     rows.row("updates merged", "-", outcomes, |outcome| grouped(outcome.updates_merged));
     rows.row("largest batch", &grouped(recorded.largest_batch), outcomes, |outcome| grouped(outcome.largest_batch));
-    rows.row("violations", "", outcomes, |outcome| grouped(outcome.violations_total));
+    rows.row("violations", "", outcomes, |outcome| match outcome.beside_mock {
+        Some(_) => "-".into(),
+        None => grouped(outcome.violations_total),
+    });
     rows.row("refused", "", outcomes, |outcome| grouped(outcome.refused.len() as u64));
     rows.row("end state as unbatched", "", outcomes, |outcome| yes(outcome.final_state_matches_unbatched));
+    if outcomes.iter().any(|outcome| outcome.beside_mock.is_some()) {
+        equalities(&mut rows, outcomes);
+    }
     rows.row("as on real Xen", "", outcomes, |outcome| match outcome.oracle.compared {
         0 => "-".into(),
         compared => format!("{}/{}", grouped(outcome.oracle.matched), grouped(compared)),
     });
     rows.0
+}
+
+/// What is equal on the real Xen and on the mock.
+fn equalities(rows: &mut Rows, outcomes: &[Outcome]) {
+    let row = |what: fn(&BesideMock) -> bool| {
+        move |outcome: &Outcome| outcome.beside_mock.as_ref().map_or("-".into(), |beside| yes(what(beside)))
+    };
+    rows.row("refused as on the mock", "", outcomes, row(|beside| beside.refusals_equal));
+    rows.row("calls as on the mock", "", outcomes, row(|beside| beside.hypercalls_equal));
+    rows.row("entries as on the mock", "", outcomes, row(|beside| beside.entries_equal));
+    rows.row("end as on the mock", "", outcomes, row(|beside| beside.end_state_equal));
+}
+
+const fn on(outcome: &Outcome) -> &'static str {
+    if outcome.beside_mock.is_some() { "on Xen" } else { "on the mock" }
 }
 
 struct Rows(String);
@@ -128,6 +152,9 @@ fn footing(subject: &Subject, outcomes: &[Outcome]) -> String {
     let starts = grouped(subject.prot_starts);
     let compared = match outcomes.iter().any(|outcome| outcome.oracle.compared > 0) {
         true => format!("entries equal to what the trace shows, of those compared at {starts} prot_starts"),
+        false if outcomes.iter().any(|outcome| outcome.beside_mock.is_some()) => {
+            format!("nothing of the trace compared, at {starts} prot_starts")
+        }
         false => format!("nothing compared, at {starts} prot_starts: the end state is judged by the mock alone"),
     };
     let _ = writeln!(text, "as on real Xen: {compared}");
@@ -135,8 +162,9 @@ fn footing(subject: &Subject, outcomes: &[Outcome]) -> String {
     text += &listed(&inferred(&subject.inferred));
     for outcome in outcomes {
         let (policy, mode) = title(outcome);
+        let on = outcome.beside_mock.as_ref().map_or("", |_| " on Xen");
         for what in findings(outcome) {
-            let _ = writeln!(text, "{policy} {mode}: {what}");
+            let _ = writeln!(text, "{policy} {mode}{on}: {what}");
         }
     }
     text
@@ -155,7 +183,8 @@ fn findings(outcome: &Outcome) -> Vec<String> {
     };
     let violations = violations.take(LISTED).chain(more(outcome.violations_total, "violations"));
     let refused = refused.take(LISTED).chain(more(outcome.refused.len() as u64, "refused operations"));
-    violations.chain(refused).chain(mismatch).collect()
+    let beside = outcome.beside_mock.iter().flat_map(|beside| beside.differences.iter().cloned());
+    violations.chain(refused).chain(mismatch).chain(beside).collect()
 }
 
 const fn inferred(inferred: &Inferred) -> [(u64, &'static str); 5] {

@@ -10,19 +10,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hypercall::{
     DomId, ENTRIES_PER_TABLE, Errno, Level, Mfn, MmuextOp, Operation, Pfn, Pte, PteFlags, PteSlot, VaFlush, VcpuId,
-    issue_operation,
+    VirtAddr, issue_operation,
 };
+use mmu_replay::{FrameState, KERNEL_ENTRIES, OWN, XEN_ENTRIES};
 use mock_xen::referee::Referee;
-use mock_xen::{GuestBuilder, MockVcpu, MockXen, StoreError, Witness};
+use mock_xen::{FrameType, GuestBuilder, MockVcpu, MockXen, StoreError, Witness};
 
+use super::end::EndState;
 use super::error::ReplayError;
 use super::frames::{Frames, Older};
 use super::policy::Memory;
 use super::program::{GuestEvent, MachineSlot};
 use super::request::address_of;
-
-/// First entry of an L4 that is the guest kernel's own; those before are user mode's and Xen's.
-const KERNEL_HALF: usize = 272;
 
 /// What tables hold, by frame.
 pub(crate) type Tables = BTreeMap<Mfn, Box<[u64; ENTRIES_PER_TABLE]>>;
@@ -32,6 +31,8 @@ pub(crate) struct World {
     xen: MockXen,
     /// The L4 that is the model of every other.
     root: Mfn,
+    /// The memory the trace names, with its place in the direct map.
+    memory: Vec<(VirtAddr, Mfn)>,
 }
 
 /// Lets the referee hear of arrivals once the guest is set up.
@@ -69,7 +70,8 @@ impl World {
         builder.witness(Arc::clone(&gate) as Arc<dyn Witness>);
         let xen = builder.build().map_err(|error| ReplayError::World(error.to_string()))?;
         let root = xen.processor(VcpuId::new(0)).base;
-        let world = Self { xen, root };
+        let memory = frames.memory().map(|(pfn, mfn)| (address_of(pfn), mfn)).collect();
+        let world = Self { xen, root, memory };
         world.pin_older_roots(frames)?;
         gate.open.store(true, Ordering::Relaxed);
         Ok(world)
@@ -85,17 +87,38 @@ impl World {
         (0..self.xen.vcpu_count()).map(VcpuId::new)
     }
 
-    /// Does what the guest does beside its batcher.
+    /// Does what the guest does beside its batcher, and answers with what the entries held that this took away.
     ///
     /// # Errors
     /// The store that a guest could not make.
-    pub(crate) fn apply(&self, event: &GuestEvent) -> Result<(), StoreError> {
+    pub(crate) fn apply(&self, event: &GuestEvent) -> Result<Vec<u64>, StoreError> {
         match *event {
-            GuestEvent::Zero { frame } => self.zero(frame),
-            GuestEvent::CopyKernelHalf { frame } => self.copy_kernel_half(frame),
-            GuestEvent::Store { slot, value } => self.xen.write_plain(slot.table, slot.index, value),
-            GuestEvent::Trapped { slot, value } => self.xen.trapped_write(pte_slot(slot), Pte::from_bits(value)),
+            GuestEvent::Zero { frame } => {
+                let held = self.entries(frame).map(|(_, word)| word).collect();
+                return self.zero(frame).map(|()| held);
+            }
+            GuestEvent::CopyKernelHalf { frame } => self.copy_kernel_half(frame)?,
+            GuestEvent::Store { slot, value } => self.xen.write_plain(slot.table, slot.index, value)?,
+            GuestEvent::Trapped { slot, value } => {
+                let held = self.xen.trapped_exchange(pte_slot(slot), Pte::from_bits(value))?;
+                return Ok(vec![held.bits()]);
+            }
         }
+        Ok(Vec::new())
+    }
+
+    /// The trace's entries in a frame that are not empty. In a frame with the kernel's own, others are Xen's and the
+    /// kernel's.
+    fn entries(&self, frame: Mfn) -> impl Iterator<Item = (usize, u64)> {
+        let held = self.xen.table_entries(frame).unwrap_or_else(|| Box::new([0; ENTRIES_PER_TABLE]));
+        let traces = if self.own_entries(&held).is_empty() { ENTRIES_PER_TABLE } else { XEN_ENTRIES.start };
+        held.into_iter().enumerate().take(traces).filter(|(_, word)| *word != 0)
+    }
+
+    /// Which of the words are the kernel's own L4 entries.
+    fn own_entries(&self, held: &[u64; ENTRIES_PER_TABLE]) -> Vec<usize> {
+        let own = self.xen.table_entries(self.root).unwrap_or_else(|| Box::new([0; ENTRIES_PER_TABLE]));
+        KERNEL_ENTRIES.filter(|index| own[*index] != 0 && held[*index] == own[*index]).collect()
     }
 
     /// The entry at `slot`; 0 where there is no such frame.
@@ -106,6 +129,31 @@ impl World {
     /// What every table in use holds.
     pub(crate) fn tables(&self) -> Tables {
         self.xen.snapshot()
+    }
+
+    /// What every frame the trace names is and holds.
+    pub(crate) fn end(&self) -> EndState {
+        let mut end = EndState::default();
+        for (address, mfn) in &self.memory {
+            let state = self.state(*address, *mfn);
+            end.frame(*mfn, state);
+            self.entries(*mfn).for_each(|(index, word)| end.entry(*mfn, index, word));
+            let held = self.xen.table_entries(*mfn).filter(|_| state.table == Some(Level::L4));
+            let own = held.iter().flat_map(|held| self.own_entries(held));
+            own.for_each(|index| end.entry(*mfn, index, OWN));
+        }
+        end
+    }
+
+    fn state(&self, address: VirtAddr, mfn: Mfn) -> FrameState {
+        let Some(view) = self.xen.frame(mfn) else { return FrameState::default() };
+        let table = match view.kind {
+            FrameType::Table(level) if view.type_count > 0 => Some(level),
+            _ => None,
+        };
+        let mapping = self.xen.slot_of(VcpuId::new(0), address, Level::L1).and_then(|slot| self.xen.read_entry(slot));
+        let writable = mapping.is_some_and(|pte| pte.flags().contains(PteFlags::RW));
+        FrameState { table, pinned: view.pinned, writable }
     }
 
     /// What of the mock's reference counts does not add up.
@@ -121,7 +169,7 @@ impl World {
 
     fn copy_kernel_half(&self, frame: Mfn) -> Result<(), StoreError> {
         let model = self.xen.table_entries(self.root).ok_or(StoreError::NotTheGuests(self.root))?;
-        let half = model.iter().enumerate().skip(KERNEL_HALF).filter(|(_, word)| **word != 0);
+        let half = model.iter().enumerate().skip(KERNEL_ENTRIES.start).filter(|(_, word)| **word != 0);
         half.into_iter().try_for_each(|(index, word)| self.xen.write_plain(frame, index, *word))
     }
 

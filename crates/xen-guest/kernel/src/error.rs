@@ -3,6 +3,7 @@
 use core::fmt;
 
 use hypercall::Errno;
+use mmu_replay::WireError;
 use pv_mmu::{Failure, Failures, SetRangeError};
 use xen_guest::memory::{Fault, tables::TableError};
 use xen_guest::{smp, tasks};
@@ -17,6 +18,17 @@ pub(crate) enum Error {
     UnknownCommand,
     /// The command cannot do anything with its payload.
     Payload,
+    /// The recorded steps are no list.
+    Steps(WireError),
+    /// The command has not room enough for what its payload asks for.
+    Room {
+        /// Of what.
+        what: &'static str,
+        /// How many are asked for.
+        asked: u64,
+        /// How many there is room for.
+        room: u64,
+    },
     /// The pool of pages is used up.
     NoPage,
     /// The programs are no list, or the arena is not as they need it.
@@ -47,6 +59,8 @@ impl fmt::Display for Error {
             Self::Request(error) => error.fmt(f),
             Self::UnknownCommand => f.write_str("no such command"),
             Self::Payload => f.write_str("the command does not know what to do with this payload"),
+            Self::Steps(error) => write!(f, "the steps cannot be read: {error}"),
+            Self::Room { what, asked, room } => write!(f, "{asked} {what} are asked for, there is room for {room}"),
             Self::NoPage => f.write_str("the kernel's pool of pages is used up"),
             Self::Programs(error) => error.fmt(f),
             Self::Xen(errno) => write!(f, "Xen answered {errno}"),
@@ -74,6 +88,7 @@ macro_rules! from {
 
 from! {
     Request(RequestError),
+    Steps(WireError),
     Programs(ListError),
     Xen(Errno),
     Failed(Failure),

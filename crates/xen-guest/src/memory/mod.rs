@@ -5,6 +5,7 @@ pub mod p2m;
 pub mod pages;
 pub mod probe;
 pub mod tables;
+pub mod types;
 
 pub use pages::{Page, take_page};
 pub use probe::{Fault, load};

@@ -4,9 +4,9 @@
 //! machine, readable at a fixed address. A domain may write its own part of that, so an answer from
 //! there counts only where the list agrees.
 
-use hypercall::{Errno, Mfn, PAGE_SIZE, Pfn, VirtAddr};
+use hypercall::{Errno, Level, Mfn, PAGE_SIZE, Pfn, VirtAddr};
 
-use super::probe;
+use super::{probe, tables};
 use crate::{calls, start_info};
 
 /// Where the machine-to-physical table is mapped (`MACH2PHYS_VIRT_START`).
@@ -45,6 +45,17 @@ pub fn pfn(frame: Mfn) -> Option<Pfn> {
 pub fn frame_at(address: VirtAddr) -> Option<Mfn> {
     let pfn = Pfn::new(address.value() / PAGE_SIZE);
     if pfn < start_info::mapped_end() { frame(pfn) } else { None }
+}
+
+/// The first pfn that the kernel's tables map nowhere: from here up to [`start_info::frames`] the domain's memory is
+/// nobody's yet. The builder maps more than what the kernel knows the place of, so its tables are looked at.
+#[must_use]
+pub fn unmapped() -> Pfn {
+    let is_mapped = |pfn: &u64| {
+        let entry = tables::walk(VirtAddr::unchecked(pfn * PAGE_SIZE), Level::L1);
+        entry.is_ok_and(|(_, pte)| pte.is_present())
+    };
+    Pfn::new((start_info::mapped_end().number()..).find(|pfn| !is_mapped(pfn)).unwrap_or(u64::MAX))
 }
 
 /// Where the mapping the kernel starts with has `frame`; `None` where it does not have it.

@@ -9,7 +9,7 @@ mod pv_mmu;
 mod single;
 
 pub(crate) use linux::Linux;
-pub(crate) use pv_mmu::{Kernel, Memory, PvMmu};
+pub(crate) use pv_mmu::{Kernel, Memory, PvMmu, library_act};
 pub(crate) use single::Single;
 
 use hypercall::{Errno, Operation};

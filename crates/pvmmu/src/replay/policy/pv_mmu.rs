@@ -1,20 +1,13 @@
-//! This library, through its dynamic interface, in a kernel that is only as much kernel as it needs.
-//!
-//! A step's tasks and vCPUs are the trace's. Operations asked for as one piece outside a region are put in a region of
-//! their own, and a base pointer written outside a context switch is written by the switch code: both reach the
-//! hypervisor as the one call that the caller's bracket was.
+//! This library, in a kernel that is only as much kernel as it needs: [`mmu_replay::lead`] on the trace's vCPUs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt::Display;
 
-use hypercall::{
-    Hypervisor, InterruptContext, Mfn, MmuUpdate, MmuextOp, Operation, Pte, PteSlot, SwitchContext, TaskContext,
-    UpdateCommand, VcpuId, VcpuMask,
-};
-use pv_mmu::{
-    Context, ContextSwitch, Dynamic, Failure, LeaveError, Mmu, Operations, Platform, Profile, Report, TaskState,
-    VcpuQueue,
-};
+use hypercall::{Hypervisor, InterruptContext, Mfn, Pte, PteSlot, SwitchContext, TaskContext, VcpuId, VcpuMask};
+use mmu_replay::Bases;
+use mmu_replay::lead::{self, Contexts, Leader, Piece};
+use pv_mmu::{Failure, Platform, Profile, Report, TaskState, VcpuQueue};
 
 use super::{Answer, Policy};
 use crate::replay::program::{Act, Step};
@@ -26,37 +19,15 @@ struct Vcpu<H> {
     hypervisor: H,
 }
 
-/// A vCPU's base pointers as its kernel sees them.
-#[derive(Default)]
-struct Bases {
-    kernel: Option<Mfn>,
-    user: Option<Mfn>,
-    /// Those a load that is still queued leads away from.
-    leaving: Vec<Mfn>,
-}
-
-impl Bases {
-    fn load(&mut self, operation: &Operation) {
-        let (base, table) = match *operation {
-            Operation::Mmuext { op: MmuextOp::NewBaseptr { table }, .. } => (&mut self.kernel, table),
-            Operation::Mmuext { op: MmuextOp::NewUserBaseptr { table }, .. } => (&mut self.user, table),
-            _ => return,
-        };
-        self.leaving.extend(base.replace(table));
-    }
-}
-
 /// What the trace's kernel is to the library.
 pub(crate) struct Kernel<H, M> {
     vcpus: Vec<RefCell<Vcpu<H>>>,
     current: Cell<VcpuId>,
-    bases: RefCell<HashMap<VcpuId, Bases>>,
+    bases: Vec<RefCell<Bases>>,
     memory: M,
     /// What the guest has been told since the last step.
     told: RefCell<Answer>,
-    task: TaskContext,
-    interrupt: InterruptContext,
-    switch: SwitchContext,
+    contexts: Contexts,
 }
 
 /// The guest's memory, as its kernel reaches it without a hypercall.
@@ -72,36 +43,25 @@ impl<H: Hypervisor, M: Memory> Kernel<H, M> {
     pub(crate) fn new(vcpus: Vec<H>, memory: M) -> Self {
         let vcpu = |hypervisor| RefCell::new(Vcpu { queue: VcpuQueue::new(), hypervisor });
         Self {
+            bases: vcpus.iter().map(|_| RefCell::default()).collect(),
             vcpus: vcpus.into_iter().map(vcpu).collect(),
             current: Cell::default(),
-            bases: RefCell::default(),
             memory,
             told: RefCell::default(),
-            task: TaskContext::in_user_space(),
-            interrupt: InterruptContext::in_user_space(),
-            switch: SwitchContext::in_user_space(),
+            contexts: Contexts {
+                task: TaskContext::in_user_space(),
+                interrupt: InterruptContext::in_user_space(),
+                switch: SwitchContext::in_user_space(),
+            },
         }
     }
 
-    fn load(&self, vcpu: VcpuId, operations: &[Operation]) {
-        let mut bases = self.bases.borrow_mut();
-        let bases = bases.entry(vcpu).or_default();
-        operations.iter().for_each(|operation| bases.load(operation));
+    fn all(&self) -> impl Iterator<Item = VcpuId> {
+        (0..).map(VcpuId::new).take(self.vcpus.len())
     }
 
-    /// Nothing is queued on the vCPU any more.
-    fn settled(&self, vcpu: VcpuId) {
-        if let Some(bases) = self.bases.borrow_mut().get_mut(&vcpu) {
-            bases.leaving.clear();
-        }
-    }
-
-    fn complain(&self, what: impl ToString) {
-        self.told.borrow_mut().complaints.push(what.to_string());
-    }
-
-    fn fail(&self, failure: &Failure) {
-        self.told.borrow_mut().failures.push((*failure.operation(), failure.errno()));
+    fn leader(&self, vcpu: VcpuId) -> Leader<'_, Self> {
+        Leader::new(self, &self.contexts, vcpu)
     }
 }
 
@@ -124,143 +84,87 @@ impl<H: Hypervisor, M: Memory> Platform for Kernel<H, M> {
     }
 
     fn online(&self) -> VcpuMask {
-        (0..).map(VcpuId::new).take(self.vcpus.len()).collect()
+        self.all().collect()
     }
 
     /// The steps of a trace come one at a time, so the other vCPU's handler can run at once.
     fn flush_others(&self, table: Mfn) {
         let here = self.current.get();
-        let leaves = |(vcpu, bases): (&VcpuId, &Bases)| bases.leaving.contains(&table).then_some(*vcpu);
-        let others: Vec<VcpuId> = self.bases.borrow().iter().filter_map(leaves).filter(|vcpu| *vcpu != here).collect();
-        for vcpu in others {
+        let leaves =
+            |vcpu: &VcpuId| *vcpu != here && lead::Kernel::with_bases(self, *vcpu, |bases| bases.leaves(table));
+        for vcpu in self.all().filter(leaves) {
             self.current.set(vcpu);
-            Mmu::new(self).interrupt(&self.interrupt).flush();
-            self.settled(vcpu);
+            self.leader(vcpu).flush();
         }
         self.current.set(here);
     }
 
     fn report(&self, report: &Report) {
         match report {
-            Report::Failed(failure) => self.fail(failure),
-            other => self.complain(other),
+            Report::Failed(failure) => lead::Kernel::failed(self, failure),
+            other => lead::Kernel::complain(self, other),
         }
+    }
+}
+
+impl<H: Hypervisor, M: Memory> lead::Kernel for Kernel<H, M> {
+    fn with_bases<R>(&self, vcpu: VcpuId, look: impl FnOnce(&mut Bases) -> R) -> R {
+        look(&mut self.bases[vcpu.number() as usize].borrow_mut())
+    }
+
+    fn failed(&self, failure: &Failure) {
+        self.told.borrow_mut().failures.push((*failure.operation(), failure.errno()));
+    }
+
+    fn complain(&self, what: &dyn Display) {
+        self.told.borrow_mut().complaints.push(what.to_string());
     }
 }
 
 /// The library, led through a trace.
 pub(crate) struct PvMmu<'k, H: Hypervisor, M: Memory> {
     kernel: &'k Kernel<H, M>,
+    leaders: Vec<Leader<'k, Kernel<H, M>>>,
     tasks: HashMap<TaskKey, TaskState>,
-    switches: HashMap<VcpuId, ContextSwitch<'k, Kernel<H, M>>>,
 }
 
 impl<'k, H: Hypervisor, M: Memory> PvMmu<'k, H, M> {
     /// The library on `kernel`.
     pub(crate) fn new(kernel: &'k Kernel<H, M>) -> Self {
-        Self { kernel, tasks: HashMap::new(), switches: HashMap::new() }
-    }
-
-    fn dynamic(&mut self, step: &Step) -> Dynamic<'_, Kernel<H, M>> {
-        let task = self.tasks.entry(step.task).or_insert_with(|| TaskState::with_profile(Profile::Nested));
-        let context =
-            if step.interrupt { Context::Interrupt(&self.kernel.interrupt) } else { Context::Task(&self.kernel.task) };
-        Mmu::new(self.kernel).dynamic(task, context)
-    }
-
-    fn enter(&mut self, step: &Step) -> bool {
-        self.dynamic(step).enter().is_ok()
-    }
-
-    fn leave(&mut self, step: &Step) -> bool {
-        match self.dynamic(step).leave() {
-            Ok(()) => true,
-            Err(LeaveError::Failed(failures)) => {
-                failures.iter().for_each(|failure| self.kernel.fail(failure));
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn work(&mut self, step: &Step, source: Source, operations: &[Operation]) {
-        self.kernel.load(step.vcpu, operations);
-        let may_wait = self.dynamic(step).is_lazy();
-        if let Some(switch) = self.switches.get_mut(&step.vcpu).filter(|_| !step.interrupt) {
-            operations.iter().for_each(|operation| switch.operation(operation));
-        } else if source == Source::BasePointer && !may_wait {
-            let mut switch = Mmu::new(self.kernel).switch(&self.kernel.switch);
-            operations.iter().for_each(|operation| switch.operation(operation));
-            switch.finish();
-            self.kernel.settled(step.vcpu);
-        } else if source == Source::Range {
-            self.range(step, operations);
-        } else if operations.len() > 1 && !step.interrupt && !may_wait {
-            self.enter(step);
-            self.each(step, source, operations);
-            self.leave(step);
-        } else {
-            self.each(step, source, operations);
-        }
-    }
-
-    fn range(&mut self, step: &Step, operations: &[Operation]) {
-        let updates: Vec<MmuUpdate> = operations.iter().filter_map(update_of).collect();
-        let Some(first) = updates.first() else { return };
-        if let Err(error) = self.dynamic(step).set_ptes(first.slot, updates.len(), |index| updates[index].pte()) {
-            self.kernel.complain(error);
-        }
-    }
-
-    fn each(&mut self, step: &Step, source: Source, operations: &[Operation]) {
-        let mut dynamic = self.dynamic(step);
-        let failed: Vec<_> = operations.iter().filter_map(|op| ask(&mut dynamic, source, op).err()).collect();
-        failed.iter().for_each(|failure| self.kernel.fail(failure));
-    }
-
-    fn switch_in(&mut self, step: &Step) {
-        if let Some(switch) = self.switches.remove(&step.vcpu) {
-            switch.finish();
-        }
-        self.kernel.settled(step.vcpu);
+        Self { kernel, leaders: kernel.all().map(|vcpu| kernel.leader(vcpu)).collect(), tasks: HashMap::new() }
     }
 }
 
 impl<H: Hypervisor, M: Memory> Policy for PvMmu<'_, H, M> {
     fn act(&mut self, step: &Step) -> Answer {
+        let Some(act) = library_act(&step.act) else { return Answer::accepted() };
         self.kernel.current.set(step.vcpu);
-        let mut accepted = true;
-        match &step.act {
-            Act::Enter => accepted = self.enter(step),
-            Act::Leave => accepted = self.leave(step),
-            Act::Flush => self.dynamic(step).flush(),
-            Act::SwitchOut => {
-                self.switches.insert(step.vcpu, Mmu::new(self.kernel).switch(&self.kernel.switch));
-            }
-            Act::SwitchIn { .. } => self.switch_in(step),
-            Act::Work { source, operations } => self.work(step, *source, operations),
-            Act::Guest(_) | Act::Compare { .. } => {}
-        }
+        let task = self.tasks.entry(step.task).or_insert_with(|| TaskState::with_profile(Profile::Nested));
+        let accepted = self.leaders[step.vcpu.number() as usize].act(task, step.interrupt, &act);
         Answer { accepted, ..self.kernel.told.take() }
     }
 }
 
-const fn update_of(operation: &Operation) -> Option<MmuUpdate> {
-    if let Operation::Update { update, .. } = operation { Some(*update) } else { None }
+/// What a step asks of the library; `None` for one that is taken beside it.
+pub(crate) fn library_act(act: &Act) -> Option<lead::Act<'_>> {
+    Some(match act {
+        Act::Enter => lead::Act::Enter,
+        Act::Leave => lead::Act::Leave,
+        Act::Flush => lead::Act::Flush,
+        Act::SwitchOut => lead::Act::SwitchOut,
+        Act::SwitchIn { .. } => lead::Act::SwitchIn,
+        Act::Work { source, operations } => lead::Act::Work { piece: piece(*source), operations },
+        Act::Guest(_) | Act::Compare { .. } => return None,
+    })
 }
 
-/// Asks for one operation by the call a kernel would make.
-fn ask<P: Platform>(dynamic: &mut Dynamic<'_, P>, source: Source, operation: &Operation) -> Result<(), Failure> {
-    match *operation {
-        Operation::Update { update, .. } if matches!(source, Source::UpperWrite(_)) => {
-            dynamic.set_upper(update.slot, update.pte())
-        }
-        Operation::Update { update, .. } if update.slot.command() == Some(UpdateCommand::PreserveAd) => {
-            dynamic.commit_pte(update.slot, update.pte())
-        }
-        Operation::Update { update, .. } => dynamic.set_pte(update.slot, update.pte()),
-        Operation::Mmuext { op, .. } => dynamic.mmuext(op),
-        _ => dynamic.operation(operation),
+/// By which calls a kernel asks for what comes from `source`.
+const fn piece(source: Source) -> Piece {
+    match source {
+        Source::UpperWrite(_) => Piece::Upper,
+        Source::BasePointer => Piece::Base,
+        Source::Range => Piece::Range,
+        _ => Piece::Each,
     }
 }
 
@@ -268,6 +172,8 @@ fn ask<P: Platform>(dynamic: &mut Dynamic<'_, P>, source: Source, operation: &Op
 mod tests {
     use super::*;
     use crate::replay::testing::{Bench, mmuext, step, update, work};
+    use hypercall::MmuextOp;
+    use hypercall::Operation;
 
     /// No entry is ever read or exchanged by a replay.
     struct NoMemory;

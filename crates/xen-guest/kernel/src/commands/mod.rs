@@ -6,6 +6,7 @@ mod hypercalls;
 mod memory;
 mod programs;
 mod remote;
+mod replay;
 mod smoke;
 mod switching;
 mod tasks;
@@ -36,6 +37,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "pvmmu-smoke", run: smoke::smoke },
     Command { name: "pvmmu-switch", run: switching::switching },
     Command { name: "pvmmu-remote", run: remote::remote },
+    Command { name: "replay", run: replay::replay },
 ];
 
 /// Writes `name=value` and a line end to an answer.
