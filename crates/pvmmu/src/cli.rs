@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Judge the recorded behaviour itself: regions, switches, batches
     #[command(after_help = notes())]
     Check(CheckArgs),
+    /// Measure what each operation costs on the real Xen, in instructions
+    Cost(CostArgs),
 }
 
 /// What to replay, and how.
@@ -65,6 +67,14 @@ pub(crate) struct CheckArgs {
     /// Traces: ftrace text or native, plain or gzip; or names of bundled ones [default: all bundled traces]
     #[arg(value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// How to print costs.
+#[derive(Debug, Args)]
+pub(crate) struct CostArgs {
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
     pub(crate) format: Format,

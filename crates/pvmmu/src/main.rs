@@ -5,7 +5,9 @@
 
 mod check;
 mod cli;
+mod cost;
 mod input;
+mod measured;
 mod replay;
 mod style;
 mod verdict;
@@ -33,6 +35,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        Some(Command::Cost(args)) => cost::run(args.format)?,
         None => replay::run(&ReplayArgs::default())?,
     };
     match io::stdout().lock().write_all(text.as_bytes()) {

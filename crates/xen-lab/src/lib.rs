@@ -27,3 +27,4 @@ pub use error::{FindError, Lines, RunError};
 pub use kernel::build_kernel;
 pub use lab::{Lab, Sources};
 pub use machine::{Clock, Machine};
+pub use qemu::CPU_MODEL;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use hypercall::Errno;
+use hypercall::{BatchFull, Errno};
 use pv_mmu::{Failure, Failures, SetRangeError};
 use xen_guest::memory::{Fault, tables::TableError};
 use xen_guest::{smp, tasks};
@@ -21,6 +21,10 @@ pub(crate) enum Error {
     NoPage,
     /// The programs are no list, or the arena is not as they need it.
     Programs(ListError),
+    /// A batch has no room for what is to be measured.
+    Batch(BatchFull),
+    /// So many operations are not one call.
+    NotOneCall(usize),
     /// Xen refused something the command relies on.
     Xen(Errno),
     /// An operation of the command's preparation is not effective.
@@ -49,6 +53,8 @@ impl fmt::Display for Error {
             Self::Payload => f.write_str("the command does not know what to do with this payload"),
             Self::NoPage => f.write_str("the kernel's pool of pages is used up"),
             Self::Programs(error) => error.fmt(f),
+            Self::Batch(full) => write!(f, "no room to measure it: {full:?}"),
+            Self::NotOneCall(count) => write!(f, "{count} operations are not one call"),
             Self::Xen(errno) => write!(f, "Xen answered {errno}"),
             Self::Failed(failure) => failure.fmt(f),
             Self::Region(failures) => failures.fmt(f),
@@ -75,6 +81,7 @@ macro_rules! from {
 from! {
     Request(RequestError),
     Programs(ListError),
+    Batch(BatchFull),
     Xen(Errno),
     Failed(Failure),
     Region(Failures),

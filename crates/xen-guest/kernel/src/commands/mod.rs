@@ -1,6 +1,7 @@
 //! What the kernel can be asked to do.
 
 mod basic;
+mod cost;
 mod failing;
 mod hypercalls;
 mod memory;
@@ -27,6 +28,7 @@ pub(crate) struct Command {
 pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "hello", run: basic::hello },
     Command { name: "echo", run: basic::echo },
+    Command { name: "cost", run: cost::cost },
     Command { name: "fail", run: failing::fail },
     Command { name: "hypercalls", run: hypercalls::hypercalls },
     Command { name: "memory", run: memory::memory },
