@@ -18,6 +18,7 @@ mod lab;
 mod machine;
 mod process;
 mod qemu;
+mod testing;
 mod tools;
 mod watch;
 mod xen;

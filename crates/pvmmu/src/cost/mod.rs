@@ -25,16 +25,16 @@ pub(crate) fn run(format: Format) -> Result<(String, Verdict)> {
     Ok((text, Verdict::Clean))
 }
 
-/// Rows of one operation stand together.
+/// A row is a name, a number of operations, and what they cost together.
 fn operations(lines: &[String]) -> Result<Vec<Operation>> {
     let mut operations: Vec<Operation> = Vec::new();
     for line in lines {
         let [name, size, cost] = measured::words(line)?;
         let number = |word: &str| word.parse().with_context(|| format!("`{line}` has no number where one is due"));
         let point = (number(size)?, number(cost)?);
-        match operations.last_mut() {
-            Some(last) if last.name == name => last.costs.push(point),
-            _ => operations.push(Operation { name: name.to_owned(), costs: vec![point] }),
+        match operations.iter_mut().find(|operation| operation.name == name) {
+            Some(known) => known.costs.push(point),
+            None => operations.push(Operation { name: name.to_owned(), costs: vec![point] }),
         }
     }
     Ok(operations)
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_operation_are_put_together() {
-        let lines = ["a 1 10", "a 2 20", "b 1 7"].map(str::to_owned);
+        let lines = ["a 1 10", "b 1 7", "a 2 20"].map(str::to_owned);
         let operations = operations(&lines).unwrap();
         let found: Vec<_> = operations.iter().map(|operation| (&*operation.name, &*operation.costs)).collect();
         assert_eq!(found, [("a", &[(1, 10), (2, 20)][..]), ("b", &[(1, 7)])]);

@@ -53,7 +53,7 @@ impl Operation {
                 let off = if line.deviation == 0.0 {
                     String::new()
                 } else {
-                    format!("  (off the line by up to {:.0})", line.deviation)
+                    format!("  (off the line by up to {:.1})", line.deviation)
                 };
                 [format!("{:.0}", line.fixed), format!("{:.1}", line.per_operation), format!("{first}, {last}{off}")]
             }
@@ -85,7 +85,7 @@ mod tests {
         let text = table().text();
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert_eq!(line("exact"), "exact            389      496.0  1: 885, 512: 254,341");
-        assert!(line("bent").ends_with("(off the line by up to 20)"), "{text}");
+        assert!(line("bent").ends_with("(off the line by up to 20.0)"), "{text}");
         assert_eq!(line("one"), "one              222             1: 222");
     }
 

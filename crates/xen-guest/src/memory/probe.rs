@@ -95,6 +95,19 @@ pub unsafe fn and(address: VirtAddr, mask: u64) -> Result<(), Fault> {
     unsafe { and_instruction(address.value(), mask) }.result().map(drop)
 }
 
+/// Clears the flag [`RW`](hypercall::PteFlags::RW) of the entry at `address` in one atomic step, by the
+/// instruction of one byte that Linux has for it.
+///
+/// # Safety
+/// Nothing that Rust relies on lies there.
+///
+/// # Errors
+/// [`Fault`] where it cannot be written; the word is unchanged then.
+pub unsafe fn clear_writable(address: VirtAddr) -> Result<(), Fault> {
+    // SAFETY: the caller vouches for the word; a fault returns.
+    unsafe { clear_writable_instruction(address.value()) }.result().map(drop)
+}
+
 #[unsafe(naked)]
 unsafe extern "C" fn load_instruction(address: u64) -> Probed {
     naked_asm!("mov rax, [rdi]", "xor edx, edx", "ret");
@@ -116,6 +129,11 @@ unsafe extern "C" fn and_instruction(address: u64, mask: u64) -> Probed {
 }
 
 #[unsafe(naked)]
+unsafe extern "C" fn clear_writable_instruction(address: u64) -> Probed {
+    naked_asm!("lock and byte ptr [rdi], 0xfd", "xor eax, eax", "xor edx, edx", "ret");
+}
+
+#[unsafe(naked)]
 unsafe extern "C" fn after_fault() -> Probed {
     naked_asm!("ret");
 }
@@ -127,6 +145,7 @@ pub(crate) fn recover(frame: &mut Frame, address: VirtAddr) -> bool {
         store_instruction as *const (),
         exchange_instruction as *const (),
         and_instruction as *const (),
+        clear_writable_instruction as *const (),
     ];
     if !accesses.iter().any(|access| access.addr() as u64 == frame.rip) {
         return false;

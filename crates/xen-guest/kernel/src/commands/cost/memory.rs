@@ -30,7 +30,12 @@ fn and(address: VirtAddr, pte: Pte) -> Result<(), Fault> {
     unsafe { probe::and(address, pte.bits()) }
 }
 
-const TRAPPED: [(&str, Access, Change); 8] = [
+fn clear_writable(address: VirtAddr, _: Pte) -> Result<(), Fault> {
+    // SAFETY: as in `store`.
+    unsafe { probe::clear_writable(address) }
+}
+
+const TRAPPED: [(&str, Access, Change); 9] = [
     ("store", store, ("flags-ro", Content::ReadOnly, Content::ReadOnlyMarked)),
     ("store", store, ("map-ro", Content::Empty, Content::ReadOnly)),
     ("exchange", exchange, ("unmap-ro", Content::ReadOnly, Content::Empty)),
@@ -38,6 +43,7 @@ const TRAPPED: [(&str, Access, Change); 8] = [
     ("exchange", exchange, ("remap-ro", Content::ReadOnly, Content::ReadOnlyOther)),
     ("exchange", exchange, ("map-ro", Content::Empty, Content::ReadOnly)),
     ("and", and, ("protect", Content::Writable, Content::ReadOnly)),
+    ("and-byte", clear_writable, ("protect", Content::Writable, Content::ReadOnly)),
     ("and", and, ("flags-ro", Content::ReadOnlyMarked, Content::ReadOnly)),
 ];
 
@@ -59,11 +65,11 @@ pub(super) fn measure(context: &TaskContext, issuer: &mut Issuer, meter: &mut Me
     }
     set(issuer, &table, ENTRIES_PER_TABLE, Pte::EMPTY)?;
     let page = take_page().ok_or(Error::NoPage)?;
-    for size in SIZES {
-        meter.row(format_args!("plain/store"), size, || ticks(|| each(&page, size, Pte::EMPTY, store)))?;
-        meter.row(format_args!("plain/load"), size, || {
-            ticks(|| each(&page, size, Pte::EMPTY, |address, _| probe::load(address).map(drop)))
-        })?;
+    let load: Access = |address, _| probe::load(address).map(drop);
+    for (name, access) in [("store", store as Access), ("load", load)] {
+        for size in SIZES {
+            meter.row(format_args!("plain/{name}"), size, || ticks(|| each(&page, size, Pte::EMPTY, access)))?;
+        }
     }
     Ok(())
 }
