@@ -104,12 +104,6 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
         tables::read(slot).unwrap_or_else(|error| panic!("cannot read {slot}: {error}"))
     }
 
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        // SAFETY: the promise given to `new`.
-        let held = unsafe { tables::exchange(slot, pte) };
-        held.unwrap_or_else(|error| panic!("cannot exchange {slot}: {error}"))
-    }
-
     fn online(&self) -> VcpuMask {
         smp::online()
     }

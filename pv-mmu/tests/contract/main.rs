@@ -5,5 +5,6 @@ mod model;
 mod properties;
 mod random;
 mod regressions;
+mod rewrite;
 mod scenarios;
 mod world;

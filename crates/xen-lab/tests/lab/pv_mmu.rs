@@ -26,8 +26,8 @@ fn a_table_goes_out_in_one_hypercall_and_failures_are_named() {
         // 512 updates outside a region, as one array.
         ("range_hypercalls", "1"),
         ("range_operations", "512"),
-        ("exchange_answers", "true"),
-        ("exchange_differing", "0"),
+        ("clear_answers", "true"),
+        ("clear_differing", "0"),
     ];
     let values = values(lab, &machine("smoke"), "pvmmu-smoke", "");
     println!("{values:?}");
