@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mmu_trace::BUNDLED;
 use serde::Serialize;
+use workloads::{Policy, Workload};
 
 /// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it.
 ///
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     /// Judge the recorded behaviour itself: regions, switches, batches
     #[command(after_help = notes())]
     Check(CheckArgs),
+    /// Compare ways of doing page-table work: this library's, its peers', and the limit
+    Bench(BenchArgs),
     /// Measure what each operation costs on the real Xen, in instructions
     Cost(CostArgs),
 }
@@ -70,6 +74,30 @@ pub(crate) struct CheckArgs {
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
     pub(crate) format: Format,
+}
+
+/// What to compare, and on what.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What hypervisor
+    #[arg(long, value_enum)]
+    pub(crate) on: On,
+    /// Which work [default: all]
+    #[arg(long, value_parser = PossibleValuesParser::new(Workload::ALL.map(|workload| workload.name)))]
+    pub(crate) workload: Option<String>,
+    /// Whose way [default: all]
+    #[arg(long, value_parser = PossibleValuesParser::new(Policy::ALL.map(Policy::name)))]
+    pub(crate) policy: Option<String>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// A hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum On {
+    /// The real one, in QEMU, with instructions for a unit.
+    Xen,
 }
 
 /// How to print costs.

@@ -3,6 +3,7 @@
 //! Exit status: 0 clean, 1 something was found, 2 bad use or unreadable input. A result is printed whole or not at all.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod cli;
 mod cost;
@@ -35,6 +36,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        Some(Command::Bench(args)) => bench::run(args)?,
         Some(Command::Cost(args)) => cost::run(args.format)?,
         None => replay::run(&ReplayArgs::default())?,
     };

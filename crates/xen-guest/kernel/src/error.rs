@@ -4,6 +4,7 @@ use core::fmt;
 
 use hypercall::{BatchFull, Errno};
 use pv_mmu::{Failure, Failures, NotCleared, SetRangeError};
+use workloads::{Policy, Workload};
 use xen_guest::memory::{Fault, tables::TableError};
 use xen_guest::{smp, tasks};
 use xen_program::ListError;
@@ -39,6 +40,8 @@ pub(crate) enum Error {
     Fault(Fault),
     /// A table entry cannot be reached.
     Table(TableError),
+    /// A policy has no cost of a workload.
+    NoCost(Workload, Policy, workloads::Error),
     /// The second vCPU does not run.
     Start(smp::StartError),
     /// It has other work.
@@ -64,6 +67,7 @@ impl fmt::Display for Error {
             Self::NotCleared(error) => error.fmt(f),
             Self::Fault(fault) => fault.fmt(f),
             Self::Table(error) => error.fmt(f),
+            Self::NoCost(workload, policy, error) => write!(f, "{} by {}: {error}", workload.name, policy.name()),
             Self::Start(error) => error.fmt(f),
             Self::Busy(error) => error.fmt(f),
             Self::NoRoom(error) => error.fmt(f),

@@ -14,7 +14,7 @@ use xen_guest::{GuestPlatform, tasks};
 
 use crate::error::Error;
 
-type Counted = Recorder<FaultAt<Xen>, fn(Record)>;
+pub(crate) type Counted = Recorder<FaultAt<Xen>, fn(Record)>;
 pub(crate) type Platform = GuestPlatform<Counted>;
 
 /// Flags of the entries that commands set, in the form in which Xen keeps them: it adds the user flag
@@ -30,7 +30,12 @@ static REPORTS: AtomicU64 = AtomicU64::new(0);
 /// Whether a switch hands over, as it has to.
 static HANDS_OVER: AtomicBool = AtomicBool::new(true);
 
-fn counted(refuse: u64) -> Counted {
+/// The real Xen, counted, with nothing refused.
+pub(crate) fn counted() -> Counted {
+    refusing(NEVER)
+}
+
+fn refusing(refuse: u64) -> Counted {
     // SAFETY: this is a kernel without a red zone, and the platform updates tables of pool pages only.
     let xen = unsafe { Xen::assume() };
     Recorder::new(FaultAt::new(xen, refuse, Errno::BUSY), count)
@@ -54,7 +59,7 @@ pub(crate) fn platform() -> &'static Platform {
     PLATFORM.call_once(|| {
         tasks::on_switch(on_switch);
         // SAFETY: the commands update tables made of pool pages only.
-        unsafe { GuestPlatform::new(counted(NEVER), counted(NEVER), report) }
+        unsafe { GuestPlatform::new(counted(), counted(), report) }
     })
 }
 
@@ -78,7 +83,7 @@ pub(crate) fn on_flush_request(context: &InterruptContext) {
 
 /// From now on, operation `number` on this vCPU is refused with `-EBUSY`; `None`: none is.
 pub(crate) fn refuse(number: Option<u64>) {
-    platform().with_hypervisor(|hypervisor| *hypervisor = counted(number.unwrap_or(NEVER)));
+    platform().with_hypervisor(|hypervisor| *hypervisor = refusing(number.unwrap_or(NEVER)));
 }
 
 /// What has been counted.

@@ -75,6 +75,26 @@ impl Page {
         unsafe { probe::store(self.word(index), value) }
     }
 
+    /// Replaces word `index`, 0 to 511, in one atomic step and answers with what it held; higher bits are cut
+    /// off.
+    ///
+    /// # Errors
+    /// As [`Page::write`].
+    pub fn exchange(&mut self, index: usize, value: u64) -> Result<u64, Fault> {
+        // SAFETY: the pool is reached by probes only.
+        unsafe { probe::exchange(self.word(index), value) }
+    }
+
+    /// Takes from word `index`, 0 to 511, as an entry the right to store, in one atomic step; higher bits are cut
+    /// off.
+    ///
+    /// # Errors
+    /// As [`Page::write`].
+    pub fn clear_writable(&mut self, index: usize) -> Result<(), Fault> {
+        // SAFETY: the pool is reached by probes only.
+        unsafe { probe::clear_writable(self.word(index)) }
+    }
+
     /// Maps it read-only, as a page has to be before it can become a table.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What the kernel can be asked to do.
 
 mod basic;
+mod bench;
 mod cost;
 mod failing;
 mod hypercalls;
@@ -28,6 +29,7 @@ pub(crate) struct Command {
 pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "hello", run: basic::hello },
     Command { name: "echo", run: basic::echo },
+    Command { name: "bench", run: bench::bench },
     Command { name: "cost", run: cost::cost },
     Command { name: "fail", run: failing::fail },
     Command { name: "hypercalls", run: hypercalls::hypercalls },
@@ -49,6 +51,17 @@ macro_rules! answer {
     }};
 }
 use answer;
+
+/// Writes the line by which an answer of figures says what hypervisor they are of.
+fn version(reply: &mut Reply) -> Result<(), Error> {
+    use core::fmt::Write as _;
+    let version = xen_guest::xen_version();
+    let extra = xen_guest::xen_extra_version()?;
+    let extra = extra.split(|byte| *byte == 0).next().unwrap_or_default().escape_ascii();
+    // A reply takes everything.
+    let _ = writeln!(reply, "xen {}.{}{extra}", version >> 16, version & 0xffff);
+    Ok(())
+}
 
 /// The payload as a decimal number.
 fn number(payload: &[u8]) -> Result<u64, Error> {

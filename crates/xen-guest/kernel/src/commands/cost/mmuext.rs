@@ -38,9 +38,7 @@ pub(super) fn measure(issuer: &mut Issuer, meter: &mut Meter<'_>) -> Result<(), 
         ("mark_super", MmuextOp::MarkSuper { frame: one.frame() }),
         ("unmark_super", MmuextOp::UnmarkSuper { frame: one.frame() }),
     ] {
-        meter.row(format_args!("mmuext_op/{name}-refused"), 1, || {
-            issuer.refused(&mmuext(op), Errno::OPNOTSUPP)
-        })?;
+        meter.row(format_args!("mmuext_op/{name}-refused"), 1, || issuer.refused(&mmuext(op), Errno::OPNOTSUPP))?;
     }
     Ok(())
 }

@@ -16,11 +16,10 @@ mod multicalls;
 mod pins;
 mod registers;
 
-use core::fmt::Write as _;
-
 use hypercall::TaskContext;
 
 use self::{issuer::Issuer, meter::Meter};
+use super::version;
 use crate::{error::Error, reply::Reply};
 
 /// How many operations are measured at once, where any number can be.
@@ -28,11 +27,7 @@ const SIZES: [usize; 7] = [1, 2, 8, 32, 64, 128, 512];
 
 /// Measures everything.
 pub(crate) fn cost(context: &TaskContext, _: &[u8], reply: &mut Reply) -> Result<(), Error> {
-    let version = xen_guest::xen_version();
-    let extra = xen_guest::xen_extra_version()?;
-    let extra = extra.split(|byte| *byte == 0).next().unwrap_or_default().escape_ascii();
-    // A reply takes everything.
-    let _ = writeln!(reply, "xen {}.{}{extra}", version >> 16, version & 0xffff);
+    version(reply)?;
     let _masked = xen_guest::mask();
     let mut issuer = Issuer::lock();
     let mut meter = Meter::new(reply);

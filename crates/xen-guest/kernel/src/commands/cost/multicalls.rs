@@ -48,7 +48,8 @@ impl Room {
         let args = [self.entries.as_mut_ptr().expose_provenance() as u64, count as u64, 0, 0, 0];
         // SAFETY: this is a kernel without a red zone; entries and what they point at are in `self`, and change
         // a table of a pool page, a mapping of one, or nothing.
-        let cost = ticks(|| Errno::from_return(unsafe { hypercall(abi::HYPERCALL_MULTICALL.into(), args) }.0).map(drop))?;
+        let cost =
+            ticks(|| Errno::from_return(unsafe { hypercall(abi::HYPERCALL_MULTICALL.into(), args) }.0).map(drop))?;
         let refused = self.entries[..count].iter().find_map(|entry| Errno::from_return(entry.result as i64).err());
         refused.map_or(Ok(cost), |errno| Err(errno.into()))
     }

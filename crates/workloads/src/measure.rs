@@ -1,0 +1,121 @@
+//! One policy's cost of one workload.
+
+use hypercall::{DomId, FlushScope, Level, MmuextOp, Operation, Pte, PteFlags, VaFlush, issue_operation};
+
+use crate::{
+    Error, Ground, Watched, Workload,
+    policy::{Policy, Way, each_way},
+    workload::Gathered,
+};
+
+/// Times each is measured: whatever else happens on the machine comes in between now and then only.
+const REPETITIONS: usize = 5;
+
+/// What a policy took for a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Hypercalls, traps not among them.
+    pub hypercalls: u64,
+    /// Ticks from the wish to its fulfilment; the lowest of several.
+    pub ticks: u64,
+    /// The longest stretch with upcalls masked, in ticks; the lowest of several.
+    pub longest_masked: u64,
+}
+
+/// Measures what `policy` takes for `workload`.
+///
+/// # Errors
+/// [`Error`]: the policy did not do all of the work, or has no way of doing it here.
+pub fn measure<B: Ground, W: Watched>(
+    policy: Policy,
+    workload: Workload,
+    bare: &B,
+    watched: &W,
+) -> Result<Cost, Error> {
+    let hypercalls = once(policy, workload, watched, || watched.hypercalls(), |before| watched.hypercalls() - before)?;
+    let longest_masked = lowest(|| {
+        once(policy, workload, watched, || watched.take_longest_masked(), |_| watched.take_longest_masked())
+    })?;
+    let empty = lowest(|| {
+        let before = bare.ticks();
+        Ok(bare.ticks() - before)
+    })?;
+    let ticks = lowest(|| once(policy, workload, bare, || bare.ticks(), |before| bare.ticks() - before))?;
+    Ok(Cost { hypercalls, ticks: ticks - empty, longest_masked })
+}
+
+fn lowest(mut once: impl FnMut() -> Result<u64, Error>) -> Result<u64, Error> {
+    (0..REPETITIONS).try_fold(u64::MAX, |lowest, _| Ok(lowest.min(once()?)))
+}
+
+/// Lets the policy do the work once, with a figure read before and after.
+fn once<G: Ground>(
+    policy: Policy,
+    workload: Workload,
+    ground: &G,
+    before: impl FnOnce() -> u64,
+    after: impl FnOnce(u64) -> u64,
+) -> Result<u64, Error> {
+    each_way!(policy, W => once_by::<W, G>(workload, ground, before, after))
+}
+
+pub(crate) fn once_by<W: Way, G: Ground>(
+    workload: Workload,
+    ground: &G,
+    before: impl FnOnce() -> u64,
+    after: impl FnOnce(u64) -> u64,
+) -> Result<u64, Error> {
+    set_up(workload, ground)?;
+    let mut gathered = Gathered::default();
+    let mut way = W::prepare(workload, ground)?;
+    let start = before();
+    way.work(workload, ground, &mut gathered)?;
+    let figure = after(start);
+    way.finish(workload, ground, &mut gathered)?;
+    gathered.check(ground, workload)?;
+    take_down(workload, ground)?;
+    Ok(figure)
+}
+
+/// Puts the table into the state before the work.
+fn set_up<G: Ground>(workload: Workload, ground: &G) -> Result<(), Error> {
+    let Some(_) = workload.before(ground, 0) else { return Ok(()) };
+    for index in 0..workload.updates {
+        ground.store(index, workload.before(ground, index).unwrap_or_default())?;
+    }
+    issue(ground, &remap(ground, PteFlags::NONE))?;
+    issue(ground, &mmuext(MmuextOp::Pin { level: Level::L1, table: ground.table() }))
+}
+
+/// Checks that the table is in the state after the work, and makes an empty page of it: a table is given up
+/// by its unpinning, which is refused if it is none, and a page is stored to, which faults if it is one.
+fn take_down<G: Ground>(workload: Workload, ground: &G) -> Result<(), Error> {
+    for index in 0..workload.updates {
+        let Some(expected) = workload.after(ground, index) else { break };
+        let held = ground.load(index)?;
+        let same = if expected.is_none() { held.is_none() } else { held == expected };
+        if !same {
+            return Err(Error::Differs { index, held, expected });
+        }
+    }
+    if workload.after(ground, 0).is_some() {
+        issue(ground, &mmuext(MmuextOp::Unpin { table: ground.table() }))?;
+        issue(ground, &remap(ground, PteFlags::RW))?;
+    }
+    (0..workload.updates).try_for_each(|index| ground.store(index, Pte::EMPTY))
+}
+
+fn issue<G: Ground>(ground: &G, operation: &Operation) -> Result<(), Error> {
+    Ok(ground.hypervisor(|hypervisor| issue_operation(hypervisor, operation))?)
+}
+
+/// An `mmuext_op` of the kernel's own.
+pub(crate) const fn mmuext(op: MmuextOp) -> Operation {
+    Operation::Mmuext { op, domain: DomId::SELF }
+}
+
+/// Maps the table's page with `right` to store or without, and drops what TLBs hold of the mapping.
+pub(crate) fn remap<G: Ground>(ground: &G, right: PteFlags) -> Operation {
+    let pte = Pte::new(ground.table(), PteFlags::PRESENT | PteFlags::ACCESSED_DIRTY | right);
+    Operation::UpdateVaMapping { va: ground.address(), pte, flush: VaFlush::Invlpg(FlushScope::All) }
+}

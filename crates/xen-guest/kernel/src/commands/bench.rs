@@ -1,0 +1,156 @@
+//! Policies against workloads, on the hypervisor this runs on.
+//!
+//! The answer is text. First `xen` and the version; then a row a line: workload, policy, updates, hypercalls,
+//! cost, and the longest stretch with upcalls masked, both in ticks of the time-stamp counter. The payload picks a
+//! workload by its name; an empty one, all.
+
+use core::cell::{RefCell, RefMut};
+use core::fmt::Write as _;
+
+use hypercall::{Hypervisor, Mfn, Pte, PteFlags, TaskContext, VirtAddr, xen::Xen};
+use pv_mmu::{Platform, Report};
+use spin::Once;
+use workloads::{Error as NoCost, Ground, Policy, Timed, Watched, Workload, measure};
+use xen_guest::memory::{Page, take_page};
+use xen_guest::{GuestPlatform, timer::tsc};
+
+use super::version;
+use crate::{
+    error::Error,
+    mmu::{self, Counted, FLAGS},
+    reply::Reply,
+};
+
+const FRAMES: usize = 16;
+
+/// `pv-mmu` right before the real Xen.
+static BARE: Once<GuestPlatform<Xen>> = Once::new();
+
+fn bare() -> &'static GuestPlatform<Xen> {
+    // SAFETY: this is a kernel without a red zone, and what is measured changes a page of the pool.
+    let xen = || unsafe { Xen::assume() };
+    // SAFETY: as above.
+    BARE.call_once(|| unsafe { GuestPlatform::new(xen(), xen(), report) })
+}
+
+fn report(report: &Report) {
+    xen_guest::log!("{report}");
+}
+
+/// The page that is to be a table, and frames to map.
+struct Pages {
+    table: RefCell<Page>,
+    frames: [Mfn; FRAMES],
+}
+
+impl Pages {
+    fn take() -> Result<Self, Error> {
+        let table = RefCell::new(take_page().ok_or(Error::NoPage)?);
+        let mut frames = [Mfn::new(0); FRAMES];
+        for frame in &mut frames {
+            *frame = take_page().ok_or(Error::NoPage)?.frame();
+        }
+        Ok(Self { table, frames })
+    }
+}
+
+/// This kernel, with its platform and the hypervisor of peers.
+struct Kernel<'k, P, H> {
+    context: &'k TaskContext,
+    pages: &'k Pages,
+    platform: &'k P,
+    hypervisor: RefCell<H>,
+}
+
+impl<P: Platform, H: Hypervisor> Kernel<'_, P, H> {
+    fn page(&self) -> RefMut<'_, Page> {
+        self.pages.table.borrow_mut()
+    }
+}
+
+impl<P: Platform, H: Hypervisor> Ground for Kernel<'_, P, H> {
+    type Hypervisor = H;
+    type Platform = P;
+
+    const ADDED: PteFlags = FLAGS;
+
+    fn platform(&self) -> &P {
+        self.platform
+    }
+
+    fn task(&self) -> &TaskContext {
+        self.context
+    }
+
+    fn hypervisor<R>(&self, step: impl FnOnce(&mut H) -> R) -> R {
+        step(&mut self.hypervisor.borrow_mut())
+    }
+
+    fn ticks(&self) -> u64 {
+        tsc()
+    }
+
+    fn table(&self) -> Mfn {
+        self.page().frame()
+    }
+
+    fn address(&self) -> VirtAddr {
+        self.page().address()
+    }
+
+    fn frame(&self, number: usize) -> Mfn {
+        self.pages.frames[number % FRAMES]
+    }
+
+    fn load(&self, index: usize) -> Result<Pte, NoCost> {
+        self.page().read(index).map(Pte::from_bits).map_err(|_| NoCost::Access { index })
+    }
+
+    fn store(&self, index: usize, pte: Pte) -> Result<(), NoCost> {
+        self.page().write(index, pte.bits()).map_err(|_| NoCost::Access { index })
+    }
+
+    fn exchange(&self, index: usize, pte: Pte) -> Result<Pte, NoCost> {
+        self.page().exchange(index, pte.bits()).map(Pte::from_bits).map_err(|_| NoCost::Access { index })
+    }
+
+    fn clear_writable(&self, index: usize) -> Result<(), NoCost> {
+        self.page().clear_writable(index).map_err(|_| NoCost::Access { index })
+    }
+}
+
+impl Watched for Kernel<'_, Timed<'_, mmu::Platform>, Counted> {
+    fn hypercalls(&self) -> u64 {
+        mmu::counts().hypercalls
+    }
+
+    fn take_longest_masked(&self) -> u64 {
+        self.platform.take_longest()
+    }
+}
+
+/// Measures what the payload asks for.
+pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) -> Result<(), Error> {
+    let wanted = |workload: &Workload| payload.is_empty() || payload == workload.name.as_bytes();
+    if !Workload::ALL.iter().any(wanted) {
+        return Err(Error::Payload);
+    }
+    version(reply)?;
+    let pages = Pages::take()?;
+    // SAFETY: this is a kernel without a red zone, and what is measured changes a page of the pool.
+    let hypervisor = RefCell::new(unsafe { Xen::assume() });
+    let bare = Kernel { context, pages: &pages, platform: bare(), hypervisor };
+    let timed = Timed::new(mmu::platform(), tsc);
+    let watched = Kernel { context, pages: &pages, platform: &timed, hypervisor: RefCell::new(mmu::counted()) };
+    for workload in Workload::ALL.into_iter().filter(wanted) {
+        for policy in Policy::ALL {
+            let cost =
+                measure(policy, workload, &bare, &watched).map_err(|error| Error::NoCost(workload, policy, error))?;
+            let (Workload { name, updates, .. }, policy) = (workload, policy.name());
+            // A reply takes everything.
+            let _ =
+                writeln!(reply, "{name} {policy} {updates} {} {} {}", cost.hypercalls, cost.ticks, cost.longest_masked);
+        }
+    }
+    Ok(())
+}
