@@ -65,12 +65,3 @@ pub trait Ground {
     /// [`Error::Access`].
     fn clear_writable(&self, index: usize) -> Result<(), Error>;
 }
-
-/// A ground on which everything is noticed.
-pub trait Watched: Ground {
-    /// Hypercalls made so far.
-    fn hypercalls(&self) -> u64;
-
-    /// The longest stretch with upcalls masked since this was called last, in ticks.
-    fn take_longest_masked(&self) -> u64;
-}

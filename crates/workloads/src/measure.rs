@@ -1,9 +1,10 @@
 //! One policy's cost of one workload.
 
 use hypercall::{DomId, FlushScope, Level, MmuextOp, Operation, Pte, PteFlags, VaFlush, issue_operation};
+use pv_mmu::Platform;
 
 use crate::{
-    Error, Ground, Watched, Workload,
+    Error, Ground, Timed, Workload,
     policy::{Policy, Way, each_way},
     workload::Gathered,
 };
@@ -22,26 +23,46 @@ pub struct Cost {
     pub longest_masked: u64,
 }
 
-/// Measures what `policy` takes for `workload`.
-///
-/// # Errors
-/// [`Error`]: the policy did not do all of the work, or has no way of doing it here.
-pub fn measure<B: Ground, W: Watched>(
-    policy: Policy,
-    workload: Workload,
-    bare: &B,
-    watched: &W,
-) -> Result<Cost, Error> {
-    let hypercalls = once(policy, workload, watched, || watched.hypercalls(), |before| watched.hypercalls() - before)?;
-    let longest_masked = lowest(|| {
-        once(policy, workload, watched, || watched.take_longest_masked(), |_| watched.take_longest_masked())
-    })?;
-    let empty = lowest(|| {
-        let before = bare.ticks();
-        Ok(bare.ticks() - before)
-    })?;
-    let ticks = lowest(|| once(policy, workload, bare, || bare.ticks(), |before| bare.ticks() - before))?;
-    Ok(Cost { hypercalls, ticks: ticks - empty, longest_masked })
+/// The same kernel three times, one for each figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'g, B, C, T> {
+    /// With nothing on the way, for the cost.
+    pub bare: &'g B,
+    /// With an adapter that counts.
+    pub counted: &'g C,
+    /// How many hypercalls have been made on that.
+    pub hypercalls: fn() -> u64,
+    /// With [`Timed`] in front of its platform.
+    pub timed: &'g T,
+}
+
+impl<'p, B, C, T, P> Grounds<'_, B, C, T>
+where
+    B: Ground,
+    C: Ground,
+    T: Ground<Platform = Timed<'p, P>>,
+    P: Platform + 'p,
+{
+    /// Measures what `policy` takes for `workload`.
+    ///
+    /// # Errors
+    /// [`Error`]: the policy did not do all of the work, or has no way of doing it here.
+    pub fn measure(&self, policy: Policy, workload: Workload) -> Result<Cost, Error> {
+        let Self { bare, counted, hypercalls, timed } = *self;
+        let longest = || timed.platform().take_longest();
+        Ok(Cost {
+            hypercalls: once(policy, workload, counted, hypercalls, |before| hypercalls() - before)?,
+            ticks: lowest(|| once(policy, workload, bare, || bare.ticks(), |before| bare.ticks() - before))?
+                - lowest(|| Ok(empty(bare)))?,
+            longest_masked: lowest(|| once(policy, workload, timed, longest, |_| longest()))?,
+        })
+    }
+}
+
+/// What nothing takes.
+fn empty<G: Ground>(ground: &G) -> u64 {
+    let before = ground.ticks();
+    ground.ticks() - before
 }
 
 fn lowest(mut once: impl FnMut() -> Result<u64, Error>) -> Result<u64, Error> {

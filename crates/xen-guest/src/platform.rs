@@ -100,8 +100,9 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
         self.vcpus.with(|(queue, hypervisor)| step(queue, hypervisor))
     }
 
+    #[inline]
     fn read_pte(&self, slot: PteSlot) -> Pte {
-        tables::read(slot).unwrap_or_else(|error| panic!("cannot read {slot}: {error}"))
+        tables::peek(slot).unwrap_or_else(|error| panic!("cannot read {slot}: {error}"))
     }
 
     fn online(&self) -> VcpuMask {

@@ -14,7 +14,7 @@ use xen_guest::{GuestPlatform, tasks};
 
 use crate::error::Error;
 
-pub(crate) type Counted = Recorder<FaultAt<Xen>, fn(Record)>;
+type Counted = Recorder<FaultAt<Xen>, fn(Record)>;
 pub(crate) type Platform = GuestPlatform<Counted>;
 
 /// Flags of the entries that commands set, in the form in which Xen keeps them: it adds the user flag

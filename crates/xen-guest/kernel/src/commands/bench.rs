@@ -10,14 +10,14 @@ use core::fmt::Write as _;
 use hypercall::{Hypervisor, Mfn, Pte, PteFlags, TaskContext, VirtAddr, xen::Xen};
 use pv_mmu::{Platform, Report};
 use spin::Once;
-use workloads::{Error as NoCost, Ground, Policy, Timed, Watched, Workload, measure};
+use workloads::{Error as NoCost, Ground, Grounds, Policy, Timed, Workload};
 use xen_guest::memory::{Page, take_page};
 use xen_guest::{GuestPlatform, timer::tsc};
 
 use super::version;
 use crate::{
     error::Error,
-    mmu::{self, Counted, FLAGS},
+    mmu::{self, FLAGS},
     reply::Reply,
 };
 
@@ -119,16 +119,6 @@ impl<P: Platform, H: Hypervisor> Ground for Kernel<'_, P, H> {
     }
 }
 
-impl Watched for Kernel<'_, Timed<'_, mmu::Platform>, Counted> {
-    fn hypercalls(&self) -> u64 {
-        mmu::counts().hypercalls
-    }
-
-    fn take_longest_masked(&self) -> u64 {
-        self.platform.take_longest()
-    }
-}
-
 /// Measures what the payload asks for.
 pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) -> Result<(), Error> {
     let wanted = |workload: &Workload| payload.is_empty() || payload == workload.name.as_bytes();
@@ -138,14 +128,22 @@ pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) ->
     version(reply)?;
     let pages = Pages::take()?;
     // SAFETY: this is a kernel without a red zone, and what is measured changes a page of the pool.
-    let hypervisor = RefCell::new(unsafe { Xen::assume() });
-    let bare = Kernel { context, pages: &pages, platform: bare(), hypervisor };
-    let timed = Timed::new(mmu::platform(), tsc);
-    let watched = Kernel { context, pages: &pages, platform: &timed, hypervisor: RefCell::new(mmu::counted()) };
+    let xen = || RefCell::new(unsafe { Xen::assume() });
+    let timed = Timed::new(bare(), tsc);
+    let grounds = Grounds {
+        bare: &Kernel { context, pages: &pages, platform: bare(), hypervisor: xen() },
+        counted: &Kernel {
+            context,
+            pages: &pages,
+            platform: mmu::platform(),
+            hypervisor: RefCell::new(mmu::counted()),
+        },
+        hypercalls: || mmu::counts().hypercalls,
+        timed: &Kernel { context, pages: &pages, platform: &timed, hypervisor: xen() },
+    };
     for workload in Workload::ALL.into_iter().filter(wanted) {
         for policy in Policy::ALL {
-            let cost =
-                measure(policy, workload, &bare, &watched).map_err(|error| Error::NoCost(workload, policy, error))?;
+            let cost = grounds.measure(policy, workload).map_err(|error| Error::NoCost(workload, policy, error))?;
             let (Workload { name, updates, .. }, policy) = (workload, policy.name());
             // A reply takes everything.
             let _ =
