@@ -3,12 +3,15 @@
 use hypercall::{InterruptContext, Pte, PteSlot, TaskContext};
 
 use crate::{
-    EnterError, Failure, LeaveError, Mmu, PauseError, Platform, RangeError, ResumeError, TaskState,
+    Asks, EnterError, Failure, LeaveError, Mmu, PauseError, Platform, RangeError, ResumeError, TaskState,
     caller::Caller,
     mmu::{Mode, Told},
     operations::private::Submit,
     queue::Request,
-    rewrite::{Reach, SetEntries, private::Reaches},
+    rewrite::{
+        Reach, SetEntries,
+        private::{Reaches, Rewrites},
+    },
     stats::FlushReason,
 };
 
@@ -170,3 +173,6 @@ impl<P: Platform> Reaches for Dynamic<'_, P> {
         Reach { mmu, mode, told: self.told(mode) }
     }
 }
+
+impl<P: Platform> Rewrites for Dynamic<'_, P> {}
+impl<P: Platform> Asks for Dynamic<'_, P> {}

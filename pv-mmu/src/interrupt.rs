@@ -7,7 +7,7 @@ use crate::{
     mmu::{Mode, Told},
     operations::private::Submit,
     queue::Request,
-    rewrite::private::{Reach, Reaches},
+    rewrite::private::{Reach, Reaches, Rewrites},
     stats::FlushReason,
 };
 
@@ -62,3 +62,5 @@ impl<P: Platform> Reaches for Interrupt<'_, P> {
         Reach { mmu: self.mmu, mode: Mode::Immediate(FlushReason::Interrupt), told: Told::Platform }
     }
 }
+
+impl<P: Platform> Rewrites for Interrupt<'_, P> {}

@@ -3,12 +3,12 @@
 use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext, UpdateCommand, VirtAddr};
 
 use crate::{
-    Failure, Failures, Harvest, HarvestError, Held, HeldBuffer, Known, Mmu, NotCleared, Platform, RangeError,
+    Asks, Failure, Failures, Harvest, HarvestError, Held, HeldBuffer, Known, Mmu, NotCleared, Platform, RangeError,
     TaskState, Young,
     caller::Caller,
     mmu::{Mode, Told},
     queue::{Height, Request},
-    rewrite::{Reach, SetEntries, write_protect},
+    rewrite::{Reach, SetEntries, private::Reaches, write_protect},
     stats::FlushReason,
 };
 
@@ -197,10 +197,6 @@ impl<'r, P: Platform> Outside<'r, P> {
         Ok((young, owed))
     }
 
-    const fn reach(&mut self) -> Reach<'_, P> {
-        Reach { mmu: self.mmu, mode: NOW, told: Told::Task(self.task) }
-    }
-
     /// What of the last call could not be done.
     fn settle(&mut self) -> Result<FlushOwed<'_, P>, Failures> {
         self.task.failures.take()?;
@@ -216,6 +212,16 @@ impl<'r, P: Platform> Outside<'r, P> {
         Ok(self.owed())
     }
 }
+
+impl<P: Platform> Reaches for Outside<'_, P> {
+    type Platform = P;
+
+    fn reach(&mut self) -> Reach<'_, P> {
+        Reach { mmu: self.mmu, mode: NOW, told: Told::Task(self.task) }
+    }
+}
+
+impl<P: Platform> Asks for Outside<'_, P> {}
 
 /// The TLB question: an entry has changed, and some vCPU's TLB may still hold the old one.
 ///

@@ -3,12 +3,15 @@
 use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext};
 
 use crate::{
-    Callback, Failure, Failures, Mmu, Platform, RangeError, TaskState,
+    Asks, Callback, Failure, Failures, Mmu, Platform, RangeError, TaskState,
     caller::Caller,
     mmu::{Mode, Told},
     operations::{Operations, private::Submit},
     queue::Request,
-    rewrite::{Reach, SetEntries, private::Reaches},
+    rewrite::{
+        Reach, SetEntries,
+        private::{Reaches, Rewrites},
+    },
     stats::FlushReason,
 };
 
@@ -135,6 +138,9 @@ impl<P: Platform> Reaches for Region<'_, P> {
     }
 }
 
+impl<P: Platform> Rewrites for Region<'_, P> {}
+impl<P: Platform> Asks for Region<'_, P> {}
+
 impl<P: Platform> Drop for Region<'_, P> {
     /// Leaves, unless [`Region::leave`] has; failures go to the platform.
     fn drop(&mut self) {
@@ -191,3 +197,6 @@ impl<P: Platform> Reaches for Paused<'_, P> {
         Reach { mmu: self.mmu, mode: Mode::Immediate(FlushReason::Immediate), told: Told::Platform }
     }
 }
+
+impl<P: Platform> Rewrites for Paused<'_, P> {}
+impl<P: Platform> Asks for Paused<'_, P> {}

@@ -26,11 +26,13 @@ pub enum FlushReason {
     Leak,
     /// What entries held is to be gathered, or a used entry to be made old.
     Harvest,
+    /// A table is taken into use or out of it.
+    Table,
 }
 
 impl FlushReason {
     /// All reasons, in the order of [`Stats::flushes_by_reason`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Leave,
         Self::NestedLeave,
         Self::Pause,
@@ -42,6 +44,7 @@ impl FlushReason {
         Self::ReadHazard,
         Self::Leak,
         Self::Harvest,
+        Self::Table,
     ];
 }
 

@@ -6,10 +6,14 @@
 use core::cell::RefCell;
 
 use hypercall::{
-    Batch, Errno, FaultAt, Hypervisor, InterruptContext, Mfn, MmuUpdate, MmuextOp, Operation, Outcome, PreparedCall,
-    PreparedCalls, Pte, PteSlot, Recorder, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr, issue_operation,
+    Batch, Errno, FaultAt, Hypervisor, InterruptContext, Level, Mfn, MmuUpdate, MmuextOp, Operation, Outcome,
+    PreparedCall, PreparedCalls, Pte, PteSlot, Recorder, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr,
+    issue_operation,
 };
-use pv_mmu::{Callback, Context, HeldBuffer, Mmu, Operations, Platform, ReadModifyWrite, Report, TaskState, VcpuQueue};
+use pv_mmu::{
+    Callback, Context, HeldBuffer, Mmu, Operations, Platform, ReadModifyWrite, Report, TaskState, VcpuQueue,
+    table::{Alias, Draft, TableMemory},
+};
 
 /// A hypervisor behind C functions.
 pub struct Foreign {
@@ -113,7 +117,13 @@ pub extern "C" fn guest_region(kernel: &Kernel, task: &mut TaskState, slot: PteS
 
 /// The same without a region.
 #[unsafe(no_mangle)]
-pub extern "C" fn guest_outside(kernel: &Kernel, task: &mut TaskState, slot: PteSlot, pte: Pte, run: &Operation) -> u32 {
+pub extern "C" fn guest_outside(
+    kernel: &Kernel,
+    task: &mut TaskState,
+    slot: PteSlot,
+    pte: Pte,
+    run: &Operation,
+) -> u32 {
     let context = task_context();
     let mut outside = Mmu::new(kernel).outside(task, &context);
     let set = outside.set_pte(slot, pte).map(|owed| owed.flush_page(VirtAddr::unchecked(0)).is_ok()).is_ok();
@@ -125,6 +135,48 @@ pub extern "C" fn guest_outside(kernel: &Kernel, task: &mut TaskState, slot: Pte
     let protected = outside.wrprotect_range(slot, 16).map(|owed| owed.deferred()).is_ok();
     let aged = outside.test_and_clear_young_range(slot, 16).map(|(_, owed)| owed.deferred()).is_ok();
     [set, range, other, cleared, zapped, protected, aged].iter().map(|ok| u32::from(*ok)).sum()
+}
+
+/// A page behind C functions.
+#[derive(Debug)]
+pub struct ForeignPage {
+    frame: u64,
+    memory: extern "C" fn(u64, u64) -> u64,
+}
+
+impl TableMemory for ForeignPage {
+    fn frame(&self) -> Mfn {
+        Mfn::new(self.frame)
+    }
+
+    fn alias(&self) -> Alias {
+        Alias { address: VirtAddr::unchecked(self.frame << 12), writable: Pte::from_bits(self.frame << 12 | 3) }
+    }
+
+    fn load(&self, index: usize) -> Pte {
+        Pte::from_bits((self.memory)(index as u64, 0))
+    }
+
+    fn store(&mut self, index: usize, pte: Pte) {
+        (self.memory)(index as u64, pte.bits());
+    }
+}
+
+/// The life of a table.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_table(kernel: &Kernel, task: &mut TaskState, at: PteSlot, pte: Pte, page: &ForeignPage) -> u32 {
+    let context = task_context();
+    let page = ForeignPage { frame: page.frame, memory: page.memory };
+    let mut outside = Mmu::new(kernel).outside(task, &context);
+    let mut draft = Draft::new(page, Level::L1);
+    draft.fill(|_| pte);
+    let Ok(mut live) = draft.validate(&mut outside) else { return 0 };
+    let attached = live.attach(&mut outside, at, pte.flags()).is_ok();
+    let Ok(live) = live.rewrite(&mut outside, 300, |_, old| Some(old)) else { return 1 };
+    let Ok(draft) = live.retire(&mut outside) else { return 2 };
+    let held = draft.entries().count();
+    let Ok(live) = draft.attach(&mut outside, at, pte.flags()) else { return 3 };
+    u32::from(attached) + held as u32 + live.slot(3).index() as u32
 }
 
 /// A task by the dynamic rules.

@@ -8,12 +8,15 @@
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use hypercall::{Errno, Hypervisor, InterruptContext, Mfn, Pte, PteSlot, VcpuId, VcpuMask};
-use pv_mmu::{Mmu, Platform, Report, VcpuQueue};
+use pv_mmu::{
+    Mmu, Platform, Report, VcpuQueue,
+    table::{Alias, TableMemory},
+};
 use spin::Once;
 
 use crate::{
     events::{self, Handler, Port},
-    memory::tables,
+    memory::{Page, tables},
     percpu::{MAX_VCPUS, PerVcpu, current_vcpu},
     smp,
 };
@@ -116,5 +119,24 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
 
     fn report(&self, report: &Report) {
         (self.report)(report);
+    }
+}
+
+/// A page of the pool as a table that `pv-mmu` takes into use and out of it.
+impl TableMemory for Page {
+    fn frame(&self) -> Mfn {
+        Self::frame(self)
+    }
+
+    fn alias(&self) -> Alias {
+        Alias { address: self.address(), writable: Pte::new(Self::frame(self), Self::WRITABLE) }
+    }
+
+    fn load(&self, index: usize) -> Pte {
+        self.read(index).map_or_else(|fault| panic!("cannot read {self:?}: {fault}"), Pte::from_bits)
+    }
+
+    fn store(&mut self, index: usize, pte: Pte) {
+        self.write(index, pte.bits()).unwrap_or_else(|fault| panic!("cannot write {self:?}: {fault}"));
     }
 }

@@ -50,13 +50,20 @@ pub(crate) mod private {
         /// The library as this context reaches it.
         fn reach(&mut self) -> Reach<'_, Self::Platform>;
     }
+
+    /// A context whose operations ask nothing of the caller but to be made.
+    pub trait Rewrites: Reaches {}
 }
+
+/// A task, in a region or outside: whoever may take a table into use and out of it
+/// ([`table`](crate::table)). Handlers may not, because giving up a table may wait for other vCPUs.
+pub trait Asks: private::Reaches {}
 
 /// Read-modify-write operations on L1 entries of the caller's own tables.
 ///
 /// In a region they may wait, unless said otherwise; elsewhere they are effective when the call returns.
 /// Failures are told as those of a range are: by the leave of the region, to the platform elsewhere.
-pub trait ReadModifyWrite: private::Reaches {
+pub trait ReadModifyWrite: private::Rewrites {
     /// Empties an entry and answers with what it held last. Flushes: to empty several, use
     /// [`ReadModifyWrite::harvest`].
     ///
@@ -147,7 +154,7 @@ pub trait ReadModifyWrite: private::Reaches {
     }
 }
 
-impl<R: private::Reaches> ReadModifyWrite for R {}
+impl<R: private::Rewrites> ReadModifyWrite for R {}
 
 pub(crate) fn write_protect(_: usize, known: Known) -> Option<Pte> {
     known.is_writable().then(|| known.write_protected())

@@ -7,4 +7,5 @@ mod random;
 mod regressions;
 mod rewrite;
 mod scenarios;
+mod tables;
 mod world;
