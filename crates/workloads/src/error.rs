@@ -3,7 +3,10 @@
 use core::fmt;
 
 use hypercall::{BatchFull, Errno, Pte};
-use pv_mmu::{Failures, HarvestError, RangeError};
+use pv_mmu::{
+    Failure, Failures, HarvestError, RangeError,
+    table::{NotRetired, NotRewritten, NotValidated, TableMemory},
+};
 
 /// Why a workload was not measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +14,8 @@ use pv_mmu::{Failures, HarvestError, RangeError};
 pub enum Error {
     /// The hypervisor refused something.
     Refused(Errno),
+    /// The library did not take a table into use or out of it.
+    Table(Failure),
     /// Operations of a region are not effective.
     Failed(Failures),
     /// The library refused a range.
@@ -44,6 +49,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(errno) => write!(f, "the hypervisor answered {errno}"),
+            Self::Table(failure) => failure.fmt(f),
             Self::Failed(failures) => failures.fmt(f),
             Self::Range(error) => error.fmt(f),
             Self::Harvest(error) => error.fmt(f),
@@ -75,4 +81,25 @@ from! {
     Range(RangeError),
     Harvest(HarvestError),
     Full(BatchFull),
+}
+
+impl<M: TableMemory> From<NotValidated<M>> for Error {
+    fn from(error: NotValidated<M>) -> Self {
+        Self::Table(error.failure)
+    }
+}
+
+impl<M: TableMemory> From<NotRetired<M>> for Error {
+    fn from(error: NotRetired<M>) -> Self {
+        Self::Table(error.failure)
+    }
+}
+
+impl<M: TableMemory> From<NotRewritten<M>> for Error {
+    fn from(error: NotRewritten<M>) -> Self {
+        match error {
+            NotRewritten::Retired(error) => error.into(),
+            NotRewritten::Validated(error) => error.into(),
+        }
+    }
 }

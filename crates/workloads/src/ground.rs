@@ -1,7 +1,7 @@
 //! What workloads run on.
 
 use hypercall::{Hypervisor, Mfn, Pte, PteFlags, TaskContext, VirtAddr};
-use pv_mmu::Platform;
+use pv_mmu::{Platform, table::TableMemory};
 
 use crate::Error;
 
@@ -14,6 +14,9 @@ pub trait Ground {
     type Hypervisor: Hypervisor;
     /// The kernel as `pv-mmu` sees it.
     type Platform: Platform;
+
+    /// The table's page as `pv-mmu` takes it.
+    type Memory: TableMemory;
 
     /// Frames that entries map.
     const FRAMES: usize = 16;
@@ -37,6 +40,9 @@ pub trait Ground {
 
     /// Where the table's page is mapped.
     fn address(&self) -> VirtAddr;
+
+    /// The table's page, for who works on it: while it is used, nobody works on the table by other methods of this.
+    fn memory(&self) -> Self::Memory;
 
     /// Frame `number` of those that entries map; beyond [`Ground::FRAMES`] they begin again.
     fn frame(&self, number: usize) -> Mfn;

@@ -5,7 +5,7 @@ use pv_mmu::Platform;
 
 use crate::{
     Error, Ground, Timed, Workload,
-    policy::{Policy, Way, each_way},
+    policy::{Linux, Policy, PvMmu, Raw, Single, Way},
     workload::Gathered,
 };
 
@@ -77,10 +77,15 @@ fn once<G: Ground>(
     before: impl FnOnce() -> u64,
     after: impl FnOnce(u64) -> u64,
 ) -> Result<u64, Error> {
-    each_way!(policy, W => once_by::<W, G>(workload, ground, before, after))
+    match policy {
+        Policy::PvMmu => once_by::<PvMmu<G::Memory>, G>(workload, ground, before, after),
+        Policy::Linux => once_by::<Linux, G>(workload, ground, before, after),
+        Policy::Single => once_by::<Single, G>(workload, ground, before, after),
+        Policy::Raw => once_by::<Raw, G>(workload, ground, before, after),
+    }
 }
 
-pub(crate) fn once_by<W: Way, G: Ground>(
+pub(crate) fn once_by<W: Way<G>, G: Ground>(
     workload: Workload,
     ground: &G,
     before: impl FnOnce() -> u64,

@@ -132,11 +132,13 @@ impl TableMemory for Page {
         Alias { address: self.address(), writable: Pte::new(Self::frame(self), Self::WRITABLE) }
     }
 
+    #[inline]
     fn load(&self, index: usize) -> Pte {
-        self.read(index).map_or_else(|fault| panic!("cannot read {self:?}: {fault}"), Pte::from_bits)
+        Pte::from_bits(self.peek(index))
     }
 
+    #[inline]
     fn store(&mut self, index: usize, pte: Pte) {
-        self.write(index, pte.bits()).unwrap_or_else(|fault| panic!("cannot write {self:?}: {fault}"));
+        self.poke(index, pte.bits());
     }
 }

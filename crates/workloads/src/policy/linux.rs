@@ -70,12 +70,12 @@ fn without_a_flush(operation: Operation) -> Operation {
     }
 }
 
-impl Way for Linux {
-    fn prepare<G: Ground>(_: Workload, _: &G) -> Result<Self, Error> {
+impl<G: Ground> Way<G> for Linux {
+    fn prepare(_: Workload, _: &G) -> Result<Self, Error> {
         Ok(Self { updates: [MmuUpdate::new(PteSlot::from_bits(0), Pte::EMPTY); ARRAY], used: 0 })
     }
 
-    fn work<G: Ground>(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
         let mut entries = 0..workload.updates;
         let empty = |index| ground.exchange(index, Pte::EMPTY).map(|pte| gathered.add(pte));
         match workload.wish {

@@ -38,49 +38,24 @@ impl Policy {
 }
 
 /// A way of doing what is wanted; whatever it keeps between its three steps.
-pub trait Way: Sized {
+pub trait Way<G: Ground>: Sized {
     /// Gets what it keeps ready. Not measured: for what exists once, such as a vCPU's buffers.
     ///
     /// # Errors
     /// [`Error`].
-    fn prepare<G: Ground>(workload: Workload, ground: &G) -> Result<Self, Error>;
+    fn prepare(workload: Workload, ground: &G) -> Result<Self, Error>;
 
     /// Does the work. What entries held goes to `gathered`, in their order.
     ///
     /// # Errors
     /// [`Error`].
-    fn work<G: Ground>(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error>;
+    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error>;
 
     /// What is left for the state after the work. Not measured: a way that leaves anything is none to live by.
     ///
     /// # Errors
     /// [`Error`].
-    fn finish<G: Ground>(self, _: Workload, _: &G, _: &mut Gathered) -> Result<(), Error> {
+    fn finish(self, _: Workload, _: &G, _: &mut Gathered) -> Result<(), Error> {
         Ok(())
     }
 }
-
-/// Evaluates an expression with a type's name standing for the policy's [`Way`].
-macro_rules! each_way {
-    ($policy:expr, $way:ident => $expression:expr) => {
-        match $policy {
-            $crate::policy::Policy::PvMmu => {
-                type $way = $crate::policy::PvMmu;
-                $expression
-            }
-            $crate::policy::Policy::Linux => {
-                type $way = $crate::policy::Linux;
-                $expression
-            }
-            $crate::policy::Policy::Single => {
-                type $way = $crate::policy::Single;
-                $expression
-            }
-            $crate::policy::Policy::Raw => {
-                type $way = $crate::policy::Raw;
-                $expression
-            }
-        }
-    };
-}
-pub(crate) use each_way;

@@ -47,8 +47,8 @@ fn gather<G: Ground>(workload: Workload, ground: &G, gathered: &mut Gathered) ->
     Ok(())
 }
 
-impl Way for Raw {
-    fn prepare<G: Ground>(workload: Workload, ground: &G) -> Result<Self, Error> {
+impl<G: Ground> Way<G> for Raw {
+    fn prepare(workload: Workload, ground: &G) -> Result<Self, Error> {
         if workload.wish == Wish::Build {
             let pin = MmuextOp::Pin { level: Level::L1, table: ground.table() };
             issue(ground, [remap(ground, PteFlags::NONE), mmuext(pin)])?;
@@ -56,12 +56,12 @@ impl Way for Raw {
         Ok(Self { updates: core::array::from_fn(|index| update(workload, ground, index)) })
     }
 
-    fn work<G: Ground>(&mut self, workload: Workload, ground: &G, _: &mut Gathered) -> Result<(), Error> {
+    fn work(&mut self, workload: Workload, ground: &G, _: &mut Gathered) -> Result<(), Error> {
         let updates = self.updates.get(..workload.updates).unwrap_or(&self.updates);
         Ok(ground.hypervisor(|hypervisor| hypervisor.mmu_update(updates, Subject::SELF)).result?)
     }
 
-    fn finish<G: Ground>(self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+    fn finish(self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
         if workload.gathers() {
             gather(workload, ground, gathered)?;
         }

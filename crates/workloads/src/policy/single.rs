@@ -31,12 +31,12 @@ fn empty<G: Ground>(ground: &G, index: usize, gathered: &mut Gathered) -> Result
     Ok(())
 }
 
-impl Way for Single {
-    fn prepare<G: Ground>(_: Workload, _: &G) -> Result<Self, Error> {
+impl<G: Ground> Way<G> for Single {
+    fn prepare(_: Workload, _: &G) -> Result<Self, Error> {
         Ok(Self)
     }
 
-    fn work<G: Ground>(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
         let table = ground.table();
         let mut entries = 0..workload.updates;
         let set = |index| update(ground, index, UpdateCommand::Normal, workload.wanted(ground, index));

@@ -55,6 +55,16 @@ impl Page {
         self.frame
     }
 
+    /// The same page once more.
+    ///
+    /// # Safety
+    /// Whoever has one of the two relies on nothing that is done by the other: not on how the page is mapped, nor on
+    /// what it holds.
+    #[must_use]
+    pub const unsafe fn twin(&self) -> Self {
+        Self { address: self.address, frame: self.frame }
+    }
+
     /// Its word `index` as an entry of the table the page is to be.
     #[must_use]
     pub const fn slot(&self, index: usize) -> PteSlot {
@@ -76,6 +86,25 @@ impl Page {
     pub fn write(&mut self, index: usize, value: u64) -> Result<(), Fault> {
         // SAFETY: the pool is reached by probes only.
         unsafe { probe::store(self.word(index), value) }
+    }
+
+    /// Reads word `index` as it is mapped, by whom nothing can have unmapped it: a fault ends the domain.
+    #[inline]
+    pub(crate) fn peek(&self, index: usize) -> u64 {
+        // SAFETY: 1. The word is 8-byte aligned and one of the pool, which has no references into it; 2. a volatile
+        // load makes none.
+        unsafe { self.pointer(index).read_volatile() }
+    }
+
+    /// Writes word `index` of a page that is mapped writable: a fault ends the domain.
+    #[inline]
+    pub(crate) fn poke(&mut self, index: usize, value: u64) {
+        // SAFETY: as in `peek`.
+        unsafe { self.pointer(index).write_volatile(value) }
+    }
+
+    fn pointer(&self, index: usize) -> *mut u64 {
+        core::ptr::with_exposed_provenance_mut(self.word(index).value() as usize)
     }
 
     /// Replaces word `index`, 0 to 511, in one atomic step and answers with what it held; higher bits are cut

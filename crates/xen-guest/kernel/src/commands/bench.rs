@@ -71,6 +71,7 @@ impl<P: Platform, H: Hypervisor> Kernel<'_, P, H> {
 impl<P: Platform, H: Hypervisor> Ground for Kernel<'_, P, H> {
     type Hypervisor = H;
     type Platform = P;
+    type Memory = Page;
 
     const ADDED: PteFlags = FLAGS;
 
@@ -96,6 +97,11 @@ impl<P: Platform, H: Hypervisor> Ground for Kernel<'_, P, H> {
 
     fn address(&self) -> VirtAddr {
         self.page().address()
+    }
+
+    fn memory(&self) -> Page {
+        // SAFETY: a policy uses the page while this kernel does not, and what it has done is looked at afterwards.
+        unsafe { self.page().twin() }
     }
 
     fn frame(&self, number: usize) -> Mfn {
