@@ -140,6 +140,45 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         Ok(index as usize)
     }
 
+    /// Adds updates as `next` gives them, up to the first `None`.
+    ///
+    /// # Errors
+    /// [`BatchFull`] where there is no room for another, which has not been asked for then. What has been
+    /// added stays.
+    #[inline]
+    pub fn push_updates(
+        &mut self,
+        subject: Subject,
+        mut next: impl FnMut() -> Option<MmuUpdate>,
+    ) -> Result<(), BatchFull> {
+        let kind = EntryKind::Updates(subject);
+        let grows = self.last().is_some_and(|last| last.kind == kind);
+        if !grows && self.len() == CALLS {
+            return Err(BatchFull::Calls);
+        }
+        let start = self.update_count;
+        let (mut used, mut ended) = (0, Err(BatchFull::Updates));
+        for place in self.updates.get_mut(start as usize..).unwrap_or(&mut []) {
+            let Some(update) = next() else {
+                ended = Ok(());
+                break;
+            };
+            *place = update;
+            used += 1;
+        }
+        self.update_count = start + used;
+        match self.last_span() {
+            Some(last) if grows => last.entry.len += used,
+            _ if used > 0 => {
+                let mut span = Span::array(kind, start);
+                span.entry.len = used;
+                self.open(span);
+            }
+            _ => {}
+        }
+        ended
+    }
+
     /// Adds an operation of any kind.
     ///
     /// # Errors

@@ -31,6 +31,13 @@ pub trait Platform {
     /// Reads an entry from memory, by a plain load. Also called from within a step.
     fn read_pte(&self, slot: PteSlot) -> Pte;
 
+    /// Reads entries of `table` from memory, by their index, 0 to 511: what operations on a range read by. A
+    /// kernel overrides it to find the table's memory once for all of them.
+    #[inline]
+    fn read_table(&self, table: Mfn) -> impl Fn(usize) -> Pte {
+        move |index| self.read_pte(PteSlot::of(table, index))
+    }
+
     /// The vCPUs that are online. Others have no TLB and are left out of flushes.
     fn online(&self) -> VcpuMask;
 

@@ -24,4 +24,4 @@ pub use ground::Ground;
 pub use measure::{Cost, Grounds};
 pub use policy::{Policy, Way};
 pub use timed::Timed;
-pub use workload::{Gathered, Wish, Workload};
+pub use workload::{Gathered, Job, Wish, Workload};

@@ -4,9 +4,8 @@ use hypercall::{DomId, FlushScope, Level, MmuextOp, Operation, Pte, PteFlags, Va
 use pv_mmu::Platform;
 
 use crate::{
-    Error, Ground, Timed, Workload,
+    Error, Gathered, Ground, Job, Timed, Workload,
     policy::{Linux, Policy, PvMmu, Raw, Single, Way},
-    workload::Gathered,
 };
 
 /// Times each is measured: whatever else happens on the machine comes in between now and then only.
@@ -93,11 +92,12 @@ pub(crate) fn once_by<W: Way<G>, G: Ground>(
 ) -> Result<u64, Error> {
     set_up(workload, ground)?;
     let mut gathered = Gathered::default();
-    let mut way = W::prepare(workload, ground)?;
+    let job = Job::new(workload, ground);
+    let mut way = W::prepare(&job, ground)?;
     let start = before();
-    way.work(workload, ground, &mut gathered)?;
+    way.work(&job, ground, &mut gathered)?;
     let figure = after(start);
-    way.finish(workload, ground, &mut gathered)?;
+    way.finish(&job, ground, &mut gathered)?;
     gathered.check(ground, workload)?;
     take_down(workload, ground)?;
     Ok(figure)

@@ -44,6 +44,10 @@ impl<P: Platform> Platform for Timed<'_, P> {
         self.platform.read_pte(slot)
     }
 
+    fn read_table(&self, table: Mfn) -> impl Fn(usize) -> Pte {
+        self.platform.read_table(table)
+    }
+
     fn online(&self) -> VcpuMask {
         self.platform.online()
     }

@@ -45,8 +45,7 @@ impl Workload {
     ];
 
     /// What entry `index` of the table is to map in the end, for wishes that map.
-    #[must_use]
-    pub fn wanted<G: Ground>(self, ground: &G, index: usize) -> Pte {
+    pub(crate) fn wanted<G: Ground>(self, ground: &G, index: usize) -> Pte {
         match self.wish {
             // Other frames than those of the state before.
             Wish::Rewrite => mapping::<G>(ground.frame(index % (G::FRAMES / 2) + G::FRAMES / 2), PteFlags::NONE),
@@ -77,6 +76,35 @@ impl Workload {
     /// Whether the policy has to tell what the entries held.
     pub(crate) const fn gathers(self) -> bool {
         matches!(self.wish, Wish::Zap | Wish::Retire)
+    }
+}
+
+/// A workload on its way: what a policy is asked.
+#[derive(Debug)]
+pub struct Job {
+    /// What is wanted.
+    pub wish: Wish,
+    wanted: [Pte; ENTRIES_PER_TABLE],
+    updates: usize,
+}
+
+impl Job {
+    pub(crate) fn new<G: Ground>(workload: Workload, ground: &G) -> Self {
+        let Workload { wish, updates, .. } = workload;
+        let wanted = core::array::from_fn(|index| workload.wanted(ground, index));
+        Self { wish, wanted, updates: updates.min(ENTRIES_PER_TABLE) }
+    }
+
+    /// Of how many entries.
+    #[must_use]
+    pub const fn updates(&self) -> usize {
+        self.updates
+    }
+
+    /// What the entries are to map, for wishes that map: the caller has it at hand.
+    #[must_use]
+    pub fn wanted(&self) -> &[Pte] {
+        self.wanted.get(..self.updates).unwrap_or(&self.wanted)
     }
 }
 

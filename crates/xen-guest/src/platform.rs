@@ -105,7 +105,13 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
 
     #[inline]
     fn read_pte(&self, slot: PteSlot) -> Pte {
-        tables::peek(slot).unwrap_or_else(|error| panic!("cannot read {slot}: {error}"))
+        let table = tables::peek_at(slot.table());
+        table.map(|read| read(slot.index())).unwrap_or_else(|error| panic!("cannot read {slot}: {error}"))
+    }
+
+    #[inline]
+    fn read_table(&self, table: Mfn) -> impl Fn(usize) -> Pte {
+        tables::peek_at(table).unwrap_or_else(|error| panic!("cannot read the table in {table}: {error}"))
     }
 
     fn online(&self) -> VcpuMask {

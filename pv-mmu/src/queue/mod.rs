@@ -132,7 +132,7 @@ pub trait QueueSteps {
     fn register(&mut self, callback: Callback) -> bool;
 
     /// Where a read of `slot` finds its answer (R11).
-    fn reading(&self, slot: PteSlot) -> Reading;
+    fn reading(&mut self, slot: PteSlot) -> Reading;
 
     /// The counts.
     fn stats(&self) -> Stats;
@@ -187,6 +187,8 @@ impl Overlay {
 pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const WORDS: usize = 128> {
     batch: Batch<UPDATES, CALLS, WORDS>,
     index: SlotIndex<UPDATES>,
+    /// How many of the updates are in the index: those of a range wait until somebody looks for one.
+    indexed: usize,
     /// Updates before this one are not merged into.
     run_start: usize,
     /// Whether an operation is pending that may write entries it does not name.
@@ -226,6 +228,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         Self {
             batch: Batch::new(),
             index: SlotIndex::new(),
+            indexed: 0,
             run_start: 0,
             writes_unnamed: false,
             upper: [false; CALLS],
@@ -273,7 +276,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn append_update(&mut self, update: MmuUpdate, subject: Subject, height: Height) -> Result<(), BatchFull> {
         let calls = self.batch.len();
         let position = self.batch.push_update(update, subject)?;
-        self.index.note(self.batch.updates().get(..position).unwrap_or(&[]), position, update.slot);
         if self.batch.len() != calls {
             self.run_start = position;
         }
@@ -281,6 +283,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             self.run_start = position + 1;
         }
         Ok(())
+    }
+
+    /// Puts into the index what is not in it yet: before anybody looks for an update.
+    #[inline]
+    fn index_all(&mut self) {
+        let updates = self.batch.updates();
+        while let Some(update) = updates.get(self.indexed) {
+            self.index.note(updates.get(..self.indexed).unwrap_or(&[]), self.indexed, update.slot);
+            self.indexed += 1;
+        }
     }
 
     /// Keeps what is known of the call the last operation went into; `before` is how many there were.
@@ -304,6 +316,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Joins `update` with a pending one of its entry; `false` where there is none to join.
     #[inline]
     fn merge(&mut self, update: MmuUpdate, caller: Caller) -> bool {
+        self.index_all();
         let updates = self.batch.updates();
         let Some(position) = self.index.newest(updates, update.slot) else { return false };
         if position < self.run_start {
@@ -510,13 +523,14 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.callbacks.add(callback, None)
     }
 
-    fn reading(&self, slot: PteSlot) -> Reading {
+    fn reading(&mut self, slot: PteSlot) -> Reading {
         if self.collecting.is_some() {
             return Reading::Memory;
         }
         if self.writes_unnamed {
             return Reading::Flush;
         }
+        self.index_all();
         self.pending_value(slot).map_or(Reading::Memory, Reading::Pending)
     }
 

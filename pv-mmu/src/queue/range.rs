@@ -4,7 +4,7 @@
 //! are those of one array. What an entry is changed to may depend on what it holds: the step reads it, the
 //! queue being what nothing else can reach meanwhile.
 
-use hypercall::{MmuUpdate, PteSlot};
+use hypercall::{MmuUpdate, PteSlot, Subject};
 
 use super::{QueueSteps, Reading, VcpuQueue};
 use crate::{caller::Caller, stats::FlushReason};
@@ -53,7 +53,54 @@ impl<S: Source> Range<'_, S> {
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
     /// Adds what there is room for. Answers why the batch is to be handed over now, if it is.
+    #[inline]
     pub(super) fn fill<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
+        // With nothing pending every entry is as memory has it, and a range has no entry twice.
+        let stopped = if self.batch.is_empty() { self.fill_empty(range) } else { self.fill_each(range) };
+        stopped.or(range.immediate.then_some(range.reason))
+    }
+
+    #[inline]
+    fn fill_empty<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
+        if let Some(update) = range.update.take() {
+            // The batch is empty, so there is room.
+            let _ = self.append_leaf(update, range.caller);
+            range.next += 1;
+            self.asked();
+        }
+        let before = self.batch.updates().len();
+        let (mut at, mut hazard) = (range.next, false);
+        let next = || {
+            while at < range.end {
+                let change = range.source.change(at, range.source.slot(at), || Reading::Memory);
+                hazard = matches!(change, Change::AfterFlush);
+                at += usize::from(!hazard);
+                match change {
+                    Change::Keep => {}
+                    Change::Set(update) => return Some(update),
+                    Change::AfterFlush => return None,
+                }
+            }
+            None
+        };
+        let pushed = self.batch.push_updates(Subject::SELF, next);
+        range.next = at;
+        let end = self.batch.updates().len();
+        if let Some(upper) = self.upper.first_mut() {
+            *upper = false;
+        }
+        (before..end).for_each(|position| self.callers.of_update(position, range.caller));
+        self.stats.queued += if self.counting { (end - before) as u64 } else { 0 };
+        match pushed {
+            Ok(()) if !hazard => None,
+            Ok(()) => Some(FlushReason::ReadHazard),
+            // Full, and that with the range's last entry.
+            Err(_) if range.next == range.end => None,
+            Err(_) => Some(FlushReason::Capacity),
+        }
+    }
+
+    fn fill_each<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
         while range.next < range.end {
             if self.batch.updates().len() == UPDATES {
                 return Some(FlushReason::Capacity);
@@ -77,6 +124,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             }
             range.next += 1;
         }
-        range.immediate.then_some(range.reason)
+        None
     }
 }

@@ -109,7 +109,8 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
             return Err(HarvestError::Full { room: self.room() });
         }
         let Reach { mmu, mode, told } = &mut self.reach;
-        let mut source = Clear { platform: mmu.platform(), first, cells: self.cells, len: &mut self.len };
+        let read = mmu.platform().read_table(first.table());
+        let mut source = Clear { read, first, cells: self.cells, len: &mut self.len };
         mmu.submit_range(&mut source, count, *mode, told, caller);
         Ok(())
     }
@@ -137,17 +138,32 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
     /// Reads what the hardware has noted, and drops entries that are not empty.
     fn gather(&mut self) {
         let platform = self.reach.mmu.platform();
+        let cells = self.cells.get_mut(..self.len).unwrap_or(&mut []);
+        let mut dropped = false;
+        for run in cells.chunk_by_mut(|cell, next| cell.slot.table() == next.slot.table()) {
+            let Some(first) = run.first() else { break };
+            let read = platform.read_table(first.slot.table());
+            for cell in run {
+                let left = read(cell.slot.index());
+                if left.is_none() {
+                    cell.pte = with_notes(cell.pte, left);
+                } else {
+                    (*cell, dropped) = (Held::NOTHING, true);
+                }
+            }
+        }
+        if dropped {
+            self.close_up();
+        }
+    }
+
+    /// Takes out the cells of entries that were dropped.
+    #[cold]
+    fn close_up(&mut self) {
         let mut kept = 0;
         for at in 0..self.len {
-            let Some(mut cell) = self.cells.get(at).copied() else { break };
-            let left = platform.read_pte(cell.slot);
-            if !left.is_none() {
-                continue;
-            }
-            if cell.pte.is_present() {
-                cell.pte = with_notes(cell.pte, left);
-            }
-            if let Some(place) = self.cells.get_mut(kept) {
+            let cell = self.cells.get(at).copied().filter(|cell| *cell != Held::NOTHING);
+            if let (Some(cell), Some(place)) = (cell, self.cells.get_mut(kept)) {
                 *place = cell;
                 kept += 1;
             }
@@ -156,6 +172,7 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
     }
 }
 
+/// An entry that held something else than a translation has no notes: what is left of it is 0.
 fn with_notes(pte: Pte, left: Pte) -> Pte {
     pte.with_flags(pte.flags() | (left.flags() & PteFlags::ACCESSED_DIRTY))
 }

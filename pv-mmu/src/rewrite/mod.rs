@@ -181,7 +181,7 @@ impl<P: Platform> Reach<'_, P> {
         pte_of: impl FnMut(usize, Known) -> Option<Pte>,
         caller: Caller,
     ) {
-        let mut source = Modify { platform: self.mmu.platform(), first, pte_of };
+        let mut source = Modify { read: self.mmu.platform().read_table(first.table()), first, pte_of };
         self.mmu.submit_range(&mut source, count, self.mode, &mut self.told, caller);
     }
 

@@ -14,7 +14,7 @@ use crate::{
 
 /// Entry `n` of the range that begins at `first`, which stays within its table.
 const fn entry(first: PteSlot, n: usize) -> PteSlot {
-    PteSlot::of(first.table(), first.index() + n)
+    PteSlot::from_bits(first.address() + 8 * n as u64)
 }
 
 /// The update that replaces `known` and loses nothing the hardware may note until then.
@@ -40,13 +40,14 @@ impl<F: FnMut(usize) -> Pte> Source for SetEntries<F> {
 }
 
 /// Modifies entries by what is known of them.
-pub(super) struct Modify<'p, P, F> {
-    pub(super) platform: &'p P,
+pub(super) struct Modify<R, F> {
+    /// Reads the table's entries.
+    pub(super) read: R,
     pub(super) first: PteSlot,
     pub(super) pte_of: F,
 }
 
-impl<P: Platform, F: FnMut(usize, Known) -> Option<Pte>> Source for Modify<'_, P, F> {
+impl<R: Fn(usize) -> Pte, F: FnMut(usize, Known) -> Option<Pte>> Source for Modify<R, F> {
     fn slot(&self, n: usize) -> PteSlot {
         entry(self.first, n)
     }
@@ -54,8 +55,8 @@ impl<P: Platform, F: FnMut(usize, Known) -> Option<Pte>> Source for Modify<'_, P
     fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change {
         let pte = match reading() {
             Reading::Flush => return Change::AfterFlush,
-            Reading::Memory => self.platform.read_pte(slot),
-            Reading::Pending(overlay) => overlay.over(self.platform.read_pte(slot)),
+            Reading::Memory => (self.read)(self.first.index() + n),
+            Reading::Pending(overlay) => overlay.over((self.read)(self.first.index() + n)),
         };
         let known = Known::new(pte);
         (self.pte_of)(n, known).map_or(Change::Keep, |pte| Change::Set(replacing(slot, known, pte)))
@@ -64,13 +65,14 @@ impl<P: Platform, F: FnMut(usize, Known) -> Option<Pte>> Source for Modify<'_, P
 
 /// The entry in memory, where nothing is pending for it. What an operation tells of an entry for good
 /// must not rest on an update that may yet be refused.
-fn settled<P: Platform>(platform: &P, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Option<Known> {
-    (reading() == Reading::Memory).then(|| Known::new(platform.read_pte(slot)))
+fn settled(read: impl FnOnce() -> Pte, reading: impl FnOnce() -> Reading) -> Option<Known> {
+    (reading() == Reading::Memory).then(|| Known::new(read()))
 }
 
 /// Empties entries and notes what they hold.
-pub(super) struct Clear<'c, P> {
-    pub(super) platform: &'c P,
+pub(super) struct Clear<'c, R> {
+    /// Reads the table's entries.
+    pub(super) read: R,
     pub(super) first: PteSlot,
     /// Where it is noted.
     pub(super) cells: &'c mut [Held],
@@ -78,13 +80,13 @@ pub(super) struct Clear<'c, P> {
     pub(super) len: &'c mut usize,
 }
 
-impl<P: Platform> Source for Clear<'_, P> {
+impl<R: Fn(usize) -> Pte> Source for Clear<'_, R> {
     fn slot(&self, n: usize) -> PteSlot {
         entry(self.first, n)
     }
 
-    fn change(&mut self, _: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change {
-        let Some(known) = settled(self.platform, slot, reading) else { return Change::AfterFlush };
+    fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change {
+        let Some(known) = settled(|| (self.read)(self.first.index() + n), reading) else { return Change::AfterFlush };
         if known.pte() == Pte::EMPTY {
             return Change::Keep;
         }
@@ -136,7 +138,7 @@ impl<P: Platform> Source for Age<'_, P> {
     }
 
     fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change {
-        let Some(known) = settled(self.platform, slot, reading) else { return Change::AfterFlush };
+        let Some(known) = settled(|| self.platform.read_pte(slot), reading) else { return Change::AfterFlush };
         let noted = known.noted_so_far();
         if !known.is_present() || !noted.contains(PteFlags::ACCESSED) {
             return Change::Keep;

@@ -76,7 +76,8 @@ pub struct Held {
 }
 
 impl Held {
-    const NOTHING: Self = Self { slot: PteSlot::from_bits(0), pte: Pte::EMPTY };
+    /// No entry holds nothing: an empty one is not among those that are emptied.
+    pub(super) const NOTHING: Self = Self { slot: PteSlot::from_bits(0), pte: Pte::EMPTY };
 
     /// Where.
     #[must_use]

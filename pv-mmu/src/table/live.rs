@@ -184,7 +184,10 @@ impl<M: TableMemory> Live<M> {
         mut pte_of: impl FnMut(usize, Pte) -> Option<Pte>,
     ) -> Result<Self, NotRewritten<M>> {
         let (mut reach, caller) = (by.reach(), Caller::here());
-        let present = (0..ENTRIES_PER_TABLE).filter(|index| self.memory.load(*index).is_present()).count();
+        // The fuller the table, the dearer it is to give up: so many changes need no count.
+        let full = Rewrite::choose(ENTRIES_PER_TABLE, changes) == Rewrite::Stores;
+        let is_present = |index: &usize| self.memory.load(*index).is_present();
+        let present = if full { ENTRIES_PER_TABLE } else { (0..ENTRIES_PER_TABLE).filter(is_present).count() };
         if self.level == Level::L1 && Rewrite::choose(present, changes) == Rewrite::Updates {
             let first = self.slot(0);
             reach.modify(first, ENTRIES_PER_TABLE, |n, known| pte_of(n, known.pte()), caller);

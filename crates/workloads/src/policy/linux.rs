@@ -14,9 +14,8 @@ use pv_mmu::Platform as _;
 
 use super::Way;
 use crate::{
-    Error, Ground, Wish, Workload,
+    Error, Gathered, Ground, Job, Wish,
     measure::{mmuext, remap},
-    workload::Gathered,
 };
 
 /// Updates of one array.
@@ -47,8 +46,8 @@ impl Linux {
         Ok(ground.platform().with_vcpu(|_, hypervisor| hypervisor.mmu_update(updates, Subject::SELF)).result?)
     }
 
-    fn set_all<G: Ground>(&mut self, workload: Workload, ground: &G) -> Result<(), Error> {
-        (0..workload.updates).try_for_each(|index| self.set(ground, index, workload.wanted(ground, index)))?;
+    fn set_all<G: Ground>(&mut self, job: &Job, ground: &G) -> Result<(), Error> {
+        job.wanted().iter().enumerate().try_for_each(|(index, pte)| self.set(ground, index, *pte))?;
         self.flush(ground)
     }
 }
@@ -71,27 +70,27 @@ fn without_a_flush(operation: Operation) -> Operation {
 }
 
 impl<G: Ground> Way<G> for Linux {
-    fn prepare(_: Workload, _: &G) -> Result<Self, Error> {
+    fn prepare(_: &Job, _: &G) -> Result<Self, Error> {
         Ok(Self { updates: [MmuUpdate::new(PteSlot::from_bits(0), Pte::EMPTY); ARRAY], used: 0 })
     }
 
-    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
-        let mut entries = 0..workload.updates;
+    fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+        let mut entries = 0..job.updates();
         let empty = |index| ground.exchange(index, Pte::EMPTY).map(|pte| gathered.add(pte));
-        match workload.wish {
+        match job.wish {
             Wish::Zap => entries.try_for_each(empty),
             Wish::WriteProtect => entries.try_for_each(|index| ground.clear_writable(index)),
             Wish::Build => {
                 let pin = MmuextOp::Pin { level: Level::L1, table: ground.table() };
                 both(ground, [without_a_flush(remap(ground, PteFlags::NONE)), mmuext(pin)])?;
-                self.set_all(workload, ground)
+                self.set_all(job, ground)
             }
             Wish::Retire => {
                 entries.try_for_each(empty)?;
                 let unpin = MmuextOp::Unpin { table: ground.table() };
                 both(ground, [mmuext(unpin), without_a_flush(remap(ground, PteFlags::RW))])
             }
-            Wish::Rewrite => self.set_all(workload, ground),
+            Wish::Rewrite => self.set_all(job, ground),
         }
     }
 }

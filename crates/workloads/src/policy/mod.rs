@@ -6,7 +6,7 @@ mod raw;
 mod single;
 
 pub(crate) use self::{linux::Linux, pv_mmu::PvMmu, raw::Raw, single::Single};
-use crate::{Error, Ground, Workload, workload::Gathered};
+use crate::{Error, Gathered, Ground, Job};
 
 /// A way by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +43,19 @@ pub trait Way<G: Ground>: Sized {
     ///
     /// # Errors
     /// [`Error`].
-    fn prepare(workload: Workload, ground: &G) -> Result<Self, Error>;
+    fn prepare(job: &Job, ground: &G) -> Result<Self, Error>;
 
     /// Does the work. What entries held goes to `gathered`, in their order.
     ///
     /// # Errors
     /// [`Error`].
-    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error>;
+    fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error>;
 
     /// What is left for the state after the work. Not measured: a way that leaves anything is none to live by.
     ///
     /// # Errors
     /// [`Error`].
-    fn finish(self, _: Workload, _: &G, _: &mut Gathered) -> Result<(), Error> {
+    fn finish(self, _: &Job, _: &G, _: &mut Gathered) -> Result<(), Error> {
         Ok(())
     }
 }

@@ -2,15 +2,14 @@
 
 use hypercall::{ENTRIES_PER_TABLE, Level, MmuextOp, PteFlags, PteSlot, issue_operation};
 use pv_mmu::{
-    HeldBuffer, Mmu, Outside, ReadModifyWrite as _, TaskState,
+    HeldBuffer, Mmu, Outside, Platform, ReadModifyWrite as _, TaskState,
     table::{Draft, Live, TableMemory},
 };
 
 use super::Way;
 use crate::{
-    Error, Ground, Wish, Workload,
+    Error, Gathered, Ground, Job, Wish,
     measure::{mmuext, remap},
-    workload::Gathered,
 };
 
 /// The task, its table, and room for what that held: a vCPU's own.
@@ -36,26 +35,18 @@ fn adopt<G: Ground>(task: &mut TaskState, ground: &G) -> Result<Live<G::Memory>,
 }
 
 impl<M: TableMemory> Table<M> {
-    fn work<G: Ground<Memory = M>>(
-        self,
-        workload: Workload,
-        ground: &G,
-        outside: &mut Outside<'_, G::Platform>,
-        gathered: &mut Gathered,
-    ) -> Result<(), Error> {
+    fn work<P: Platform>(self, job: &Job, outside: &mut Outside<'_, P>, gathered: &mut Gathered) -> Result<(), Error> {
         match self {
             Self::Draft(mut draft) => {
-                (0..workload.updates).for_each(|index| draft.store(index, workload.wanted(ground, index)));
+                job.wanted().iter().enumerate().for_each(|(index, pte)| draft.store(index, *pte));
                 draft.validate(outside).map(drop)?;
             }
-            Self::Live(live) if workload.wish == Wish::Retire => {
+            Self::Live(live) if job.wish == Wish::Retire => {
                 let draft = live.retire(outside)?;
-                (0..workload.updates).for_each(|index| gathered.add(draft.load(index)));
+                (0..job.updates()).for_each(|index| gathered.add(draft.load(index)));
             }
             Self::Live(live) => {
-                let updates = workload.updates;
-                live.rewrite(outside, updates, |index, _| (index < updates).then(|| workload.wanted(ground, index)))
-                    .map(drop)?;
+                live.rewrite(outside, job.updates(), |index, _| job.wanted().get(index).copied()).map(drop)?;
             }
         }
         Ok(())
@@ -63,9 +54,9 @@ impl<M: TableMemory> Table<M> {
 }
 
 impl<G: Ground> Way<G> for PvMmu<G::Memory> {
-    fn prepare(workload: Workload, ground: &G) -> Result<Self, Error> {
+    fn prepare(job: &Job, ground: &G) -> Result<Self, Error> {
         let mut task = TaskState::new();
-        let table = match workload.wish {
+        let table = match job.wish {
             Wish::Zap | Wish::WriteProtect => None,
             Wish::Build => Some(Table::Draft(Draft::new(ground.memory(), Level::L1))),
             Wish::Retire | Wish::Rewrite => Some(Table::Live(adopt(&mut task, ground)?)),
@@ -73,19 +64,19 @@ impl<G: Ground> Way<G> for PvMmu<G::Memory> {
         Ok(Self { task, table, buffer: HeldBuffer::new() })
     }
 
-    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+    fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
         let library = Mmu::new(ground.platform());
         if let Some(table) = self.table.take() {
             let mut outside = library.outside(&mut self.task, ground.task());
-            return table.work(workload, ground, &mut outside, gathered);
+            return table.work(job, &mut outside, gathered);
         }
         let first = PteSlot::of(ground.table(), 0);
         let mut region = library.enter(&mut self.task, ground.task());
-        if workload.wish == Wish::WriteProtect {
-            region.wrprotect_range(first, workload.updates)?;
+        if job.wish == Wish::WriteProtect {
+            region.wrprotect_range(first, job.updates())?;
         } else {
             let mut harvest = region.harvest(&mut self.buffer);
-            harvest.get_and_clear_range(first, workload.updates)?;
+            harvest.get_and_clear_range(first, job.updates())?;
             harvest.finish().iter().for_each(|held| gathered.add(held.pte()));
         }
         Ok(region.leave()?)

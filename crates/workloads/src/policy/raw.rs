@@ -11,26 +11,26 @@ use hypercall::{
 
 use super::Way;
 use crate::{
-    Error, Ground, Wish, Workload,
+    Error, Gathered, Ground, Job, Wish,
     measure::{mmuext, remap},
-    workload::Gathered,
 };
 
 /// The array.
 pub(crate) struct Raw {
     updates: [MmuUpdate; ENTRIES_PER_TABLE],
+    /// What the entries hold before: the array does not tell.
+    held: [Pte; ENTRIES_PER_TABLE],
 }
 
-fn update<G: Ground>(workload: Workload, ground: &G, index: usize) -> MmuUpdate {
-    let slot = PteSlot::of(ground.table(), index);
-    match workload.wish {
-        Wish::Zap => MmuUpdate::new(slot.with_command(UpdateCommand::PreserveAd), Pte::EMPTY),
-        Wish::WriteProtect => {
-            MmuUpdate::new(slot.with_command(UpdateCommand::PreserveAd), workload.wanted(ground, index))
-        }
-        Wish::Retire => MmuUpdate::new(slot, Pte::EMPTY),
-        Wish::Build | Wish::Rewrite => MmuUpdate::new(slot, workload.wanted(ground, index)),
-    }
+fn update<G: Ground>(job: &Job, ground: &G, index: usize) -> MmuUpdate {
+    let (command, maps) = match job.wish {
+        Wish::Zap => (UpdateCommand::PreserveAd, false),
+        Wish::WriteProtect => (UpdateCommand::PreserveAd, true),
+        Wish::Retire => (UpdateCommand::Normal, false),
+        Wish::Build | Wish::Rewrite => (UpdateCommand::Normal, true),
+    };
+    let wanted = job.wanted().get(index).copied().filter(|_| maps);
+    MmuUpdate::new(PteSlot::of(ground.table(), index).with_command(command), wanted.unwrap_or_default())
 }
 
 fn issue<G: Ground>(ground: &G, operations: [Operation; 2]) -> Result<(), Error> {
@@ -38,34 +38,27 @@ fn issue<G: Ground>(ground: &G, operations: [Operation; 2]) -> Result<(), Error>
     Ok(ground.hypervisor(|hypervisor| each.try_for_each(|operation| issue_operation(hypervisor, operation)))?)
 }
 
-/// What an entry held before: the array does not tell.
-fn gather<G: Ground>(workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
-    for index in 0..workload.updates {
-        let (left, before) = (ground.load(index)?, workload.before(ground, index).unwrap_or_default());
-        gathered.add(if left.is_none() { before } else { left });
-    }
-    Ok(())
-}
-
 impl<G: Ground> Way<G> for Raw {
-    fn prepare(workload: Workload, ground: &G) -> Result<Self, Error> {
-        if workload.wish == Wish::Build {
+    fn prepare(job: &Job, ground: &G) -> Result<Self, Error> {
+        if job.wish == Wish::Build {
             let pin = MmuextOp::Pin { level: Level::L1, table: ground.table() };
             issue(ground, [remap(ground, PteFlags::NONE), mmuext(pin)])?;
         }
-        Ok(Self { updates: core::array::from_fn(|index| update(workload, ground, index)) })
+        let mut held = [Pte::EMPTY; ENTRIES_PER_TABLE];
+        (0..job.updates()).zip(&mut held).try_for_each(|(index, held)| ground.load(index).map(|pte| *held = pte))?;
+        Ok(Self { updates: core::array::from_fn(|index| update(job, ground, index)), held })
     }
 
-    fn work(&mut self, workload: Workload, ground: &G, _: &mut Gathered) -> Result<(), Error> {
-        let updates = self.updates.get(..workload.updates).unwrap_or(&self.updates);
+    fn work(&mut self, job: &Job, ground: &G, _: &mut Gathered) -> Result<(), Error> {
+        let updates = self.updates.get(..job.updates()).unwrap_or(&self.updates);
         Ok(ground.hypervisor(|hypervisor| hypervisor.mmu_update(updates, Subject::SELF)).result?)
     }
 
-    fn finish(self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
-        if workload.gathers() {
-            gather(workload, ground, gathered)?;
+    fn finish(self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+        if let Wish::Zap | Wish::Retire = job.wish {
+            self.held.iter().take(job.updates()).for_each(|pte| gathered.add(*pte));
         }
-        if workload.wish == Wish::Retire {
+        if job.wish == Wish::Retire {
             let unpin = MmuextOp::Unpin { table: ground.table() };
             issue(ground, [mmuext(unpin), remap(ground, PteFlags::RW)])?;
         }

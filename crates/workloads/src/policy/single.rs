@@ -6,9 +6,8 @@ use hypercall::{
 
 use super::Way;
 use crate::{
-    Error, Ground, Wish, Workload,
+    Error, Gathered, Ground, Job, Wish,
     measure::{mmuext, remap},
-    workload::Gathered,
 };
 
 /// Keeps nothing.
@@ -32,15 +31,16 @@ fn empty<G: Ground>(ground: &G, index: usize, gathered: &mut Gathered) -> Result
 }
 
 impl<G: Ground> Way<G> for Single {
-    fn prepare(_: Workload, _: &G) -> Result<Self, Error> {
+    fn prepare(_: &Job, _: &G) -> Result<Self, Error> {
         Ok(Self)
     }
 
-    fn work(&mut self, workload: Workload, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+    fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
         let table = ground.table();
-        let mut entries = 0..workload.updates;
-        let set = |index| update(ground, index, UpdateCommand::Normal, workload.wanted(ground, index));
-        match workload.wish {
+        let mut entries = 0..job.updates();
+        let mut wanted = job.wanted().iter().enumerate();
+        let set = |(index, pte): (usize, &Pte)| update(ground, index, UpdateCommand::Normal, *pte);
+        match job.wish {
             Wish::Zap => entries.try_for_each(|index| empty(ground, index, gathered)),
             Wish::WriteProtect => entries.try_for_each(|index| {
                 let held = ground.load(index)?;
@@ -50,14 +50,14 @@ impl<G: Ground> Way<G> for Single {
             Wish::Build => {
                 issue(ground, &remap(ground, PteFlags::NONE))?;
                 issue(ground, &mmuext(MmuextOp::Pin { level: Level::L1, table }))?;
-                entries.try_for_each(set)
+                wanted.try_for_each(set)
             }
             Wish::Retire => {
                 entries.try_for_each(|index| empty(ground, index, gathered))?;
                 issue(ground, &mmuext(MmuextOp::Unpin { table }))?;
                 issue(ground, &remap(ground, PteFlags::RW))
             }
-            Wish::Rewrite => entries.try_for_each(set),
+            Wish::Rewrite => wanted.try_for_each(set),
         }
     }
 }
