@@ -12,10 +12,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 mod error;
 mod ground;
 mod measure;
 mod policy;
+#[cfg(test)]
+mod tests;
 mod timed;
 mod workload;
 

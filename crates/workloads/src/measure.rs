@@ -23,14 +23,13 @@ pub struct Cost {
 }
 
 /// The same kernel three times, one for each figure.
-#[derive(Clone, Copy, Debug)]
 pub struct Grounds<'g, B, C, T> {
     /// With nothing on the way, for the cost.
     pub bare: &'g B,
     /// With an adapter that counts.
     pub counted: &'g C,
     /// How many hypercalls have been made on that.
-    pub hypercalls: fn() -> u64,
+    pub hypercalls: &'g dyn Fn() -> u64,
     /// With [`Timed`] in front of its platform.
     pub timed: &'g T,
 }
@@ -47,7 +46,7 @@ where
     /// # Errors
     /// [`Error`]: the policy did not do all of the work, or has no way of doing it here.
     pub fn measure(&self, policy: Policy, workload: Workload) -> Result<Cost, Error> {
-        let Self { bare, counted, hypercalls, timed } = *self;
+        let &Self { bare, counted, hypercalls, timed } = self;
         let longest = || timed.platform().take_longest();
         Ok(Cost {
             hypercalls: once(policy, workload, counted, hypercalls, |before| hypercalls() - before)?,

@@ -122,11 +122,14 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// The multiplier of the 64-bit FNV hash: entries that repeat do not cancel each other.
+    const PRIME: u64 = 0x0100_0000_01b3;
+
     /// The entry whose turn it is, from the first on, held `pte`.
     #[inline]
     pub const fn add(&mut self, pte: Pte) {
         self.count += 1;
-        self.sum = self.sum.rotate_left(1) ^ pte.bits();
+        self.sum = (self.sum ^ pte.bits()).wrapping_mul(Self::PRIME);
     }
 
     pub(crate) fn check<G: Ground>(self, ground: &G, workload: Workload) -> Result<(), Error> {

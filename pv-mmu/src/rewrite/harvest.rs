@@ -139,17 +139,19 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
     fn gather(&mut self) {
         let platform = self.reach.mmu.platform();
         let cells = self.cells.get_mut(..self.len).unwrap_or(&mut []);
+        let Some(mut table) = cells.first().map(|cell| cell.slot.table()) else { return };
+        let mut read = platform.read_table(table);
         let mut dropped = false;
-        for run in cells.chunk_by_mut(|cell, next| cell.slot.table() == next.slot.table()) {
-            let Some(first) = run.first() else { break };
-            let read = platform.read_table(first.slot.table());
-            for cell in run {
-                let left = read(cell.slot.index());
-                if left.is_none() {
-                    cell.pte = with_notes(cell.pte, left);
-                } else {
-                    (*cell, dropped) = (Held::NOTHING, true);
-                }
+        for cell in cells {
+            if cell.slot.table() != table {
+                table = cell.slot.table();
+                read = platform.read_table(table);
+            }
+            let left = read(cell.slot.index());
+            if left.is_none() {
+                cell.pte = with_notes(cell.pte, left);
+            } else {
+                (*cell, dropped) = (Held::NOTHING, true);
             }
         }
         if dropped {

@@ -144,7 +144,7 @@ pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) ->
             platform: mmu::platform(),
             hypervisor: RefCell::new(mmu::counted()),
         },
-        hypercalls: || mmu::counts().hypercalls,
+        hypercalls: &|| mmu::counts().hypercalls,
         timed: &Kernel { context, pages: &pages, platform: &timed, hypervisor: xen() },
     };
     for workload in Workload::ALL.into_iter().filter(wanted) {
