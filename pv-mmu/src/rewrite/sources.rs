@@ -85,7 +85,7 @@ impl<P: Platform> Source for Clear<'_, P> {
 
     fn change(&mut self, _: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change {
         let Some(known) = settled(self.platform, slot, reading) else { return Change::AfterFlush };
-        if known.pte() == Pte::EMPTY {
+        if known.pte().is_none() {
             return Change::Keep;
         }
         if let Some(cell) = self.cells.get_mut(*self.len) {
