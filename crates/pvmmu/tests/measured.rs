@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use pv_mmu::table::{rewrite_cost, update_cost};
 use serde_json::Value;
 use xen_lab::Lab;
 
@@ -69,6 +70,36 @@ fn costs_are_those_that_are_kept() {
     assert!(rows(&found).len() > 400, "{} rows", rows(&found).len());
 }
 
+/// A figure of a table: the operation's fixed part and the part per operation.
+fn line(table: &Value, operation: &str) -> (f64, f64) {
+    let operations = table["operations"].as_array().unwrap().iter();
+    let line = operations.clone().find(|row| row["operation"] == operation).map(|row| &row["line"]);
+    let line = line.unwrap_or_else(|| panic!("no operation `{operation}`"));
+    (line["fixed"].as_f64().unwrap(), line["per_operation"].as_f64().unwrap())
+}
+
+/// The library's break-evens are those of the costs.
+#[test]
+fn the_constants_of_the_library_agree_with_the_costs() {
+    let kept = kept("xen-4.17-cost.json");
+    let near = |library: usize, measured: f64, what: &str| {
+        let library = library as f64;
+        assert!(
+            (library - measured).abs() <= measured / 50.0,
+            "{what}: the library says {library}, measured is {measured}"
+        );
+    };
+    let (array, update) = line(&kept, "mmu_update/normal/remap-ro");
+    (1..=512).for_each(|entries| near(update_cost(entries), array + update * entries as f64, "updates"));
+    let (validated, given_up) = (line(&kept, "mmuext_op/pin_l1/ro").1, line(&kept, "mmuext_op/unpin_l1/ro").1);
+    let present = rewrite_cost(512) - rewrite_cost(0);
+    near(present, (validated + given_up) * 512.0, "the present entries of a rewritten table");
+    let bench = self::kept("xen-4.17-bench.json");
+    let whole = |row: &&Value| row["workload"] == "rewrite-512" && row["policy"] == "pv-mmu";
+    let whole = bench_rows(&bench).iter().find(whole).unwrap()["cost"].as_f64().unwrap();
+    near(rewrite_cost(512), whole, "rewriting");
+}
+
 #[test]
 fn a_cost_that_has_changed_is_found() {
     let kept = kept("xen-4.17-cost.json");
@@ -78,4 +109,70 @@ fn a_cost_that_has_changed_is_found() {
     assert_eq!(differing(&kept, &changed).len(), 1);
     changed["operations"].as_array_mut().unwrap().pop();
     assert!(differing(&kept, &changed).len() > 1);
+}
+
+const BENCH: [&str; 5] = ["bench", "--on", "xen", "--format", "json"];
+
+fn bench_rows(bench: &Value) -> &[Value] {
+    bench["rows"].as_array().unwrap()
+}
+
+/// What a policy may cost at most, by workload: the ratio, and to what.
+const LIMITS: [(&str, &str, f64); 5] = [
+    ("zap-512", "ratio_to_linux", 0.305),
+    ("wrprotect-512", "ratio_to_linux", 0.34),
+    ("build-512", "ratio_to_raw", 0.35),
+    ("retire-512", "ratio_to_raw", 0.30),
+    ("rewrite-512", "ratio_to_raw", 0.50),
+];
+
+/// Workloads in which a policy costs more than is allowed.
+fn too_dear(bench: &Value, policy: &str) -> Vec<&'static str> {
+    let ratio = |workload: &str, ratio: &str| {
+        let mut rows = bench_rows(bench).iter();
+        let row = rows.find(|row| row["workload"] == workload && row["policy"] == policy);
+        row.expect("every policy has every workload")[ratio].as_f64().expect("compared with others")
+    };
+    let exceeding = LIMITS.iter().filter(|(workload, of, limit)| ratio(workload, of) > *limit);
+    exceeding.map(|(workload, ..)| *workload).collect()
+}
+
+#[test]
+fn the_library_is_as_cheap_as_it_has_to_be() {
+    if Lab::for_test("bench").is_none() {
+        return;
+    }
+    let (bench, again) = (measured(&BENCH), measured(&BENCH));
+    assert_eq!(bench, again, "every figure repeats exactly");
+    assert_eq!(too_dear(&bench, "pv-mmu"), [""; 0], "{bench:#}");
+    let kept = kept("xen-4.17-bench.json");
+    let cost = |row: &Value| row["cost"].as_u64().unwrap();
+    for (kept, found) in bench_rows(&kept).iter().zip(bench_rows(&bench)) {
+        let same = ["workload", "policy", "updates", "hypercalls"].iter().all(|key| kept[*key] == found[*key]);
+        assert!(same && is_near(cost(kept), cost(found)), "kept {kept}, found {found}");
+    }
+    assert_eq!(bench_rows(&kept).len(), bench_rows(&bench).len());
+}
+
+/// A policy without a queue is what a queue that is slow would look like.
+#[test]
+fn a_slow_policy_is_seen() {
+    let kept = kept("xen-4.17-bench.json");
+    assert_eq!(too_dear(&kept, "single"), LIMITS.map(|(workload, ..)| workload));
+    assert_eq!(too_dear(&kept, "linux"), LIMITS.map(|(workload, ..)| workload));
+}
+
+#[test]
+fn one_row_can_be_had_with_its_ratios() {
+    if Lab::for_test("one row").is_none() {
+        return;
+    }
+    let bench = measured(&[&BENCH[..], &["--workload", "build-512", "--policy", "pv-mmu"]].concat());
+    let [row] = bench_rows(&bench) else { panic!("{bench:#}") };
+    let mut keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let agreed = "cost cost_per_update hypercalls longest_masked policy ratio_to_linux ratio_to_raw updates workload";
+    assert_eq!(keys.join(" "), agreed);
+    assert!(row["ratio_to_raw"].as_f64().unwrap() < 0.35 && row["hypercalls"] == 1, "{row}");
+    assert_eq!(bench["unit"], "instructions");
 }

@@ -84,8 +84,8 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
         self
     }
 
-    /// Empties an L1 entry. What is pending for it goes out before (R10); an entry that is empty stays
-    /// as it is and is not among those of [`Harvest::finish`].
+    /// Empties an L1 entry. What is pending for it goes out before (R10); an entry that holds nothing ([`Pte::is_none`])
+    /// stays as it is and is not among those of [`Harvest::finish`].
     ///
     /// # Errors
     /// [`HarvestError::Full`].

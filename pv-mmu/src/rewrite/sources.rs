@@ -87,7 +87,7 @@ impl<R: Fn(usize) -> Pte> Source for Clear<'_, R> {
 
     fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change {
         let Some(known) = settled(|| (self.read)(self.first.index() + n), reading) else { return Change::AfterFlush };
-        if known.pte() == Pte::EMPTY {
+        if known.pte().is_none() {
             return Change::Keep;
         }
         if let Some(cell) = self.cells.get_mut(*self.len) {

@@ -1,5 +1,6 @@
 //! The contract, rule by rule and scenario by scenario, on hypervisors that can refuse.
 
+mod interleaving;
 mod kernel;
 mod model;
 mod properties;
