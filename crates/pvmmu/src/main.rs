@@ -1,4 +1,4 @@
-//! `pvmmu`: replays and checks the page-table work of a paravirtualised guest.
+//! `pvmmu`: replays and checks the page-table work of a paravirtualised guest, and measures what it costs.
 //!
 //! Exit status: 0 clean, 1 something was found, 2 bad use or unreadable input. A result is printed whole or not at all.
 #![forbid(unsafe_code)]

@@ -33,7 +33,7 @@ fn exact(points: &[(u64, u64)], first: (u64, u64), last: (u64, u64)) -> Option<(
     let (run, rise) = (difference(first.0, last.0), difference(first.1, last.1));
     let lies = |point: &(u64, u64)| difference(first.1, point.1) * run == difference(first.0, point.0) * rise;
     let per_operation = rise as f64 / run as f64;
-    points.iter().all(lies).then(|| (first.1 as f64 - per_operation * first.0 as f64, per_operation))
+    points.iter().all(lies).then_some((first.1 as f64 - per_operation * first.0 as f64, per_operation))
 }
 
 fn least_squares(points: &[(u64, u64)]) -> (f64, f64) {

@@ -16,6 +16,7 @@ pub(super) struct Table {
 }
 
 /// An operation, and what a number of it costs together.
+#[derive(Debug)]
 pub(super) struct Operation {
     pub(super) name: String,
     /// Number and cost, in the order measured.
