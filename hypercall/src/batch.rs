@@ -140,16 +140,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         Ok(index as usize)
     }
 
-    /// Adds updates as `next` gives them, up to the first `None`.
+    /// Lets `write` put updates into the room that is left, from its start on, and takes as many as it answers.
     ///
     /// # Errors
-    /// [`BatchFull`] where there is no room for another, which has not been asked for then. What has been
-    /// added stays.
+    /// [`BatchFull::Calls`] where they need a call of their own and there is no room for it; `write` has not run
+    /// then.
     #[inline]
-    pub fn push_updates(
+    pub fn write_updates(
         &mut self,
         subject: Subject,
-        mut next: impl FnMut() -> Option<MmuUpdate>,
+        write: impl FnOnce(&mut [MmuUpdate]) -> usize,
     ) -> Result<(), BatchFull> {
         let kind = EntryKind::Updates(subject);
         let grows = self.last().is_some_and(|last| last.kind == kind);
@@ -157,15 +157,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             return Err(BatchFull::Calls);
         }
         let start = self.update_count;
-        let (mut used, mut ended) = (0, Err(BatchFull::Updates));
-        for place in self.updates.get_mut(start as usize..).unwrap_or(&mut []) {
-            let Some(update) = next() else {
-                ended = Ok(());
-                break;
-            };
-            *place = update;
-            used += 1;
-        }
+        let room = self.updates.get_mut(start as usize..).unwrap_or(&mut []);
+        let most = room.len();
+        let used = write(room).min(most) as u16;
         self.update_count = start + used;
         match self.last_span() {
             Some(last) if grows => last.entry.len += used,
@@ -176,7 +170,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
             }
             _ => {}
         }
-        ended
+        Ok(())
     }
 
     /// Adds an operation of any kind.

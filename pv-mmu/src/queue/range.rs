@@ -62,42 +62,46 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
 
     #[inline]
     fn fill_empty<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
-        if let Some(update) = range.update.take() {
-            // The batch is empty, so there is room.
-            let _ = self.append_leaf(update, range.caller);
-            range.next += 1;
-            self.asked();
-        }
-        let before = self.batch.updates().len();
-        let (mut at, mut hazard) = (range.next, false);
-        let next = || {
-            while at < range.end {
-                let change = range.source.change(at, range.source.slot(at), || Reading::Memory);
-                hazard = matches!(change, Change::AfterFlush);
-                at += usize::from(!hazard);
-                match change {
-                    Change::Keep => {}
-                    Change::Set(update) => return Some(update),
-                    Change::AfterFlush => return None,
-                }
+        let mut stopped = None;
+        let write = |room: &mut [MmuUpdate]| {
+            let most = room.len();
+            let mut places = room.iter_mut();
+            let (mut at, end) = (range.next, range.end);
+            if let Some(update) = range.update.take() {
+                // There is room for one in an empty queue.
+                places.next().into_iter().for_each(|place| *place = update);
+                at += 1;
             }
-            None
+            while at < end {
+                match range.source.change(at, range.source.slot(at), || Reading::Memory) {
+                    Change::Keep => {}
+                    Change::Set(update) => {
+                        let Some(place) = places.next() else {
+                            (range.update, stopped) = (Some(update), Some(FlushReason::Capacity));
+                            break;
+                        };
+                        *place = update;
+                    }
+                    Change::AfterFlush => {
+                        stopped = Some(FlushReason::ReadHazard);
+                        break;
+                    }
+                }
+                at += 1;
+            }
+            range.next = at;
+            most - places.len()
         };
-        let pushed = self.batch.push_updates(Subject::SELF, next);
-        range.next = at;
-        let end = self.batch.updates().len();
+        if self.batch.write_updates(Subject::SELF, write).is_err() {
+            return Some(FlushReason::Capacity);
+        }
+        let added = self.batch.updates().len();
         if let Some(upper) = self.upper.first_mut() {
             *upper = false;
         }
-        (before..end).for_each(|position| self.callers.of_update(position, range.caller));
-        self.stats.queued += if self.counting { (end - before) as u64 } else { 0 };
-        match pushed {
-            Ok(()) if !hazard => None,
-            Ok(()) => Some(FlushReason::ReadHazard),
-            // Full, and that with the range's last entry.
-            Err(_) if range.next == range.end => None,
-            Err(_) => Some(FlushReason::Capacity),
-        }
+        (0..added).for_each(|position| self.callers.of_update(position, range.caller));
+        self.stats.queued += if self.counting { added as u64 } else { 0 };
+        stopped
     }
 
     fn fill_each<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {

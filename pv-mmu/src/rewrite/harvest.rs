@@ -110,8 +110,11 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
         }
         let Reach { mmu, mode, told } = &mut self.reach;
         let read = mmu.platform().read_table(first.table());
-        let mut source = Clear { read, first, cells: self.cells, len: &mut self.len };
+        let cells = self.cells.get_mut(self.len..).unwrap_or(&mut []).iter_mut();
+        let mut source = Clear { read, first, cells };
         mmu.submit_range(&mut source, count, *mode, told, caller);
+        let free = source.cells.len();
+        self.len = self.cells.len() - free;
         Ok(())
     }
 

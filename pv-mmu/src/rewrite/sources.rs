@@ -4,6 +4,8 @@
 //! meanwhile. An entry that is not present gets no notes, and a normal update is exact there; a
 //! preserving one would take bits 5 and 6 of a swap entry for notes.
 
+use core::slice::IterMut;
+
 use hypercall::{MmuUpdate, Pte, PteFlags, PteSlot, UpdateCommand};
 
 use super::values::{Held, Known, Young};
@@ -74,10 +76,8 @@ pub(super) struct Clear<'c, R> {
     /// Reads the table's entries.
     pub(super) read: R,
     pub(super) first: PteSlot,
-    /// Where it is noted.
-    pub(super) cells: &'c mut [Held],
-    /// How many cells are in use.
-    pub(super) len: &'c mut usize,
+    /// Where it is noted: cells that are free.
+    pub(super) cells: IterMut<'c, Held>,
 }
 
 impl<R: Fn(usize) -> Pte> Source for Clear<'_, R> {
@@ -90,9 +90,8 @@ impl<R: Fn(usize) -> Pte> Source for Clear<'_, R> {
         if known.pte().is_none() {
             return Change::Keep;
         }
-        if let Some(cell) = self.cells.get_mut(*self.len) {
+        if let Some(cell) = self.cells.next() {
             *cell = Held { slot, pte: known.pte() };
-            *self.len += 1;
         }
         Change::Set(replacing(slot, known, Pte::EMPTY))
     }
