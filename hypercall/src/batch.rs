@@ -390,6 +390,27 @@ mod tests {
     use super::*;
     use crate::{Errno, MachAddr, VirtAddr};
 
+    fn written(batch: &mut Batch<4, 2, 20>, subject: Subject, count: usize) -> Result<(), BatchFull> {
+        batch.write_updates(subject, |room| {
+            room.iter_mut().take(count).enumerate().for_each(|(n, place)| place.value = n as u64);
+            count
+        })
+    }
+
+    #[test]
+    fn updates_written_into_the_room_are_one_call() {
+        let mut batch = Batch::<4, 2, 20>::new();
+        assert_eq!((written(&mut batch, Subject::SELF, 0), batch.len()), (Ok(()), 0));
+        written(&mut batch, Subject::SELF, 2).unwrap();
+        written(&mut batch, Subject::SELF, 1).unwrap();
+        assert_eq!((batch.len(), batch.entry(0).unwrap().len), (1, 3));
+        assert_eq!(batch.updates().iter().map(|update| update.value).collect::<std::vec::Vec<_>>(), [0, 1, 0]);
+        // No more than there is room for, and in a call of their own for another subject.
+        written(&mut batch, Subject::frames_of(DomId::IO), 7).unwrap();
+        assert_eq!((batch.len(), batch.entry(1).unwrap().len, batch.updates().len()), (2, 1, 4));
+        assert_eq!(written(&mut batch, Subject::SELF, 1), Err(BatchFull::Calls));
+    }
+
     #[test]
     fn s50_a_hypervisor_that_overwrites_the_entries_spoils_nothing() {
         let mut batch = Batch::<4, 4, 20>::new();

@@ -176,3 +176,27 @@ fn one_row_can_be_had_with_its_ratios() {
     assert!(row["ratio_to_raw"].as_f64().unwrap() < 0.35 && row["hypercalls"] == 1, "{row}");
     assert_eq!(bench["unit"], "instructions");
 }
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
+
+#[test]
+fn the_document_says_what_is_kept() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/decisions/costs.md");
+    let document = fs::read_to_string(document).unwrap();
+    let bench = kept("xen-4.17-bench.json");
+    for (workload, ..) in LIMITS {
+        let name = workload.trim_end_matches("-512");
+        let line = document.lines().find(|line| line.starts_with(&format!("| {name} |"))).unwrap();
+        for policy in ["pv-mmu", "linux", "raw"] {
+            let mut rows = bench_rows(&bench).iter();
+            let row = rows.find(|row| row["workload"] == workload && row["policy"] == policy).unwrap();
+            let cost = grouped(row["cost"].as_u64().unwrap());
+            assert!(line.contains(&format!("| {cost} |")), "{policy} takes {cost}: {line}");
+        }
+    }
+}

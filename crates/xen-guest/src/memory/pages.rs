@@ -1,8 +1,8 @@
 //! Pages that Rust itself never looks into, for use as page tables and as what tables map.
 //!
-//! They come out of one pool in the kernel's image, each at most once, and are read and written by
-//! probes only. So whatever hypercalls make of them (tables, read-only, not mapped at all) no
-//! reference is ever wrong about.
+//! They come out of one pool in the kernel's image, each at most once, and are read and written by probes, or by
+//! volatile accesses where nothing can fault. So whatever hypercalls make of them (tables, read-only, not mapped at
+//! all) no reference is ever wrong about.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -18,7 +18,7 @@ const POOL: usize = 256;
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u64; ENTRIES_PER_TABLE]; POOL]>);
 
-// SAFETY: the content is reached by probes only, never by reference.
+// SAFETY: the content is reached by probes and volatile accesses, never by reference.
 unsafe impl Sync for Pool {}
 
 static PAGES: Pool = Pool(UnsafeCell::new([[0; ENTRIES_PER_TABLE]; POOL]));
@@ -84,7 +84,7 @@ impl Page {
     /// # Errors
     /// [`Fault`] where the page is not mapped or read-only, and Xen does not emulate the store.
     pub fn write(&mut self, index: usize, value: u64) -> Result<(), Fault> {
-        // SAFETY: the pool is reached by probes only.
+        // SAFETY: no reference leads into the pool.
         unsafe { probe::store(self.word(index), value) }
     }
 
@@ -113,7 +113,7 @@ impl Page {
     /// # Errors
     /// As [`Page::write`].
     pub fn exchange(&mut self, index: usize, value: u64) -> Result<u64, Fault> {
-        // SAFETY: the pool is reached by probes only.
+        // SAFETY: no reference leads into the pool.
         unsafe { probe::exchange(self.word(index), value) }
     }
 
@@ -123,7 +123,7 @@ impl Page {
     /// # Errors
     /// As [`Page::write`].
     pub fn clear_writable(&mut self, index: usize) -> Result<(), Fault> {
-        // SAFETY: the pool is reached by probes only.
+        // SAFETY: no reference leads into the pool.
         unsafe { probe::clear_writable(self.word(index)) }
     }
 
