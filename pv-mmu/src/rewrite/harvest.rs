@@ -2,14 +2,14 @@
 
 use core::fmt;
 
-use hypercall::{Pte, PteFlags, PteSlot};
+use hypercall::{MmuextOp, Pte, PteFlags, PteSlot};
 
 use super::{
     Reach,
     sources::{Clean, Clear},
     values::{Held, HeldBuffer},
 };
-use crate::{Platform, RangeError, caller::Caller, mmu::Mode, stats::FlushReason};
+use crate::{Platform, RangeError, caller::Caller, mmu::Mode, queue::Request, stats::FlushReason};
 
 /// Why entries were not asked to be emptied. Nothing has been done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,17 @@ impl<'h, 'b, P: Platform> Harvest<'h, 'b, P> {
         let free = source.cells.len();
         self.len = self.cells.len() - free;
         Ok(())
+    }
+
+    /// Flushes every TLB behind what was asked for so far, in the same batch where that waits: once the harvest is
+    /// finished, nobody reaches the pages any more.
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn flush_tlbs(&mut self) {
+        let request = Request::mmuext(MmuextOp::TlbFlushAll, Caller::here());
+        let Reach { mmu, mode, told } = &mut self.reach;
+        if let Err(failure) = mmu.submit(request, *mode, told.reborrow()) {
+            mmu.tell(told, failure);
+        }
     }
 
     /// Makes the entries empty if they are not yet, and answers with what they held, in the order in which

@@ -79,6 +79,14 @@ impl<M: TableMemory> Draft<M> {
         (0..ENTRIES_PER_TABLE).map(|index| (index, self.load(index))).filter(|(_, pte)| !pte.is_none())
     }
 
+    /// Empties the entry by which this table, when it was live, pointed to `table`, which nothing holds then but
+    /// its pin, if it has one. `false` where no entry of this table did.
+    pub fn unlink(&mut self, table: &mut Live<M>) -> bool {
+        let Some((at, _)) = table.hold.at.take_if(|(at, _)| at.table() == self.memory.frame()) else { return false };
+        self.store(at.index(), Pte::EMPTY);
+        true
+    }
+
     /// Takes the page back.
     pub fn into_memory(self) -> M {
         self.memory
