@@ -25,9 +25,11 @@ pub(super) struct Operation {
 
 impl Table {
     pub(super) fn text(&self) -> String {
-        let width = self.operations.iter().map(|operation| operation.name.len()).max().unwrap_or(0);
+        const HEAD: &str = "operation";
+        let names = self.operations.iter().map(|operation| operation.name.len());
+        let width = names.max().unwrap_or(0).max(HEAD.len());
         let mut text = format!("{}; {UNIT}\n\n", self.setup);
-        let _ = writeln!(text, "{:<width$}  {:>9}  {:>9}  measured", "operation", "fixed", "each");
+        let _ = writeln!(text, "{:<width$}  {:>9}  {:>9}  measured", HEAD, "fixed", "each");
         for operation in &self.operations {
             let [fixed, each, measured] = operation.cells();
             let _ = writeln!(text, "{:<width$}  {fixed:>9}  {each:>9}  {measured}", operation.name);

@@ -4,18 +4,20 @@
 //! saves is what is measured here, so the entries are laid out by hand.
 
 use hypercall::{
-    DomId, Errno, MmuUpdate, MmuextOp, Operation, Pte, RawCall, Subject, TaskContext, VaFlush, VirtAddr,
+    DomId, Errno, Level, MmuUpdate, MmuextOp, MmuextWords, Operation, Pte, RawCall, SegmentBase, Subject, TaskContext,
+    VaFlush, VirtAddr,
     abi::{self, multicall_entry},
     xen::hypercall,
 };
 use spin::Mutex;
-use xen_guest::memory::{Page, take_page};
+use xen_guest::memory::{Page, tables, take_page};
 
 use super::{
     SIZES,
     arrays::{Content, Frames, set},
     issuer::Issuer,
     meter::{Meter, ticks},
+    registers::KERNEL_SS,
 };
 use crate::{error::Error, mmu};
 
@@ -25,13 +27,13 @@ const CALLS: usize = 512;
 struct Room {
     entries: [multicall_entry; CALLS],
     updates: [MmuUpdate; CALLS],
-    flush: [u64; 3],
+    operation: [u64; MmuextWords::WORDS],
 }
 
 static ROOM: Mutex<Room> = Mutex::new(Room {
     entries: [multicall_entry { op: 0, result: 0, args: [0; 6] }; CALLS],
     updates: [MmuUpdate { slot: hypercall::PteSlot::from_bits(0), value: 0 }; CALLS],
-    flush: [0; 3],
+    operation: [0; MmuextWords::WORDS],
 });
 
 impl Room {
@@ -59,9 +61,9 @@ impl Room {
         RawCall { number: abi::HYPERCALL_MMU_UPDATE, args: [update, 1, 0, Subject::SELF.bits().into(), 0] }
     }
 
-    fn flush(&self) -> RawCall {
-        let flush = self.flush.as_ptr().expose_provenance() as u64;
-        RawCall { number: abi::HYPERCALL_MMUEXT_OP, args: [flush, 1, 0, DomId::SELF.number().into(), 0] }
+    fn mmuext(&self) -> RawCall {
+        let operation = self.operation.as_ptr().expose_provenance() as u64;
+        RawCall { number: abi::HYPERCALL_MMUEXT_OP, args: [operation, 1, 0, DomId::SELF.number().into(), 0] }
     }
 }
 
@@ -72,26 +74,50 @@ pub(super) fn measure(context: &TaskContext, issuer: &mut Issuer, meter: &mut Me
     let room = &mut *room;
     updates(issuer, meter, room, &table, &frames)?;
     let page = take_page().ok_or(Error::NoPage)?;
-    let flush = MmuextOp::InvlpgLocal { address: page.address() };
-    room.flush = flush.encode(0).to_memory();
-    let pte = xen_guest::memory::tables::walk(page.address(), hypercall::Level::L1)?.1;
-    let same = Operation::UpdateVaMapping { va: page.address(), pte, flush: VaFlush::None };
-    let stack = Operation::StackSwitch { ss: 0xe02b, sp: VirtAddr::unchecked(0) };
-    let version = RawCall { number: abi::HYPERCALL_XEN_VERSION, args: [0; 5] };
-    let [same, stack] = [same, stack].map(|operation| operation.encode(0).unwrap_or(version));
+    mmuext(meter, room, &page)?;
+    in_registers(meter, room, &page)
+}
+
+fn row(meter: &mut Meter<'_>, room: &mut Room, name: &str, call: impl Fn(&Room) -> RawCall) -> Result<(), Error> {
     for size in SIZES {
-        let mut row = |name: &str, call: &dyn Fn(&Room) -> RawCall| {
-            meter.row(format_args!("multicall/{name}"), size, || {
-                room.lay_out(size, |_, room| call(room));
-                room.issue(size)
-            })
-        };
-        row("mmuext_op-invlpg_local", &Room::flush)?;
-        row("update_va_mapping-same", &|_| same)?;
-        row("stack_switch", &|_| stack)?;
-        row("xen_version", &|_| version)?;
+        meter.row(format_args!("multicall/{name}"), size, || {
+            room.lay_out(size, |_, room| call(room));
+            room.issue(size)
+        })?;
     }
     Ok(())
+}
+
+fn mmuext(meter: &mut Meter<'_>, room: &mut Room, page: &Page) -> Result<(), Error> {
+    let address = page.address();
+    for (name, op) in [
+        ("mmuext_op-tlb_flush_local", MmuextOp::TlbFlushLocal),
+        ("mmuext_op-tlb_flush_all", MmuextOp::TlbFlushAll),
+        ("mmuext_op-invlpg_local", MmuextOp::InvlpgLocal { address }),
+        ("mmuext_op-invlpg_all", MmuextOp::InvlpgAll { address }),
+        ("mmuext_op-clear_page", MmuextOp::ClearPage { frame: page.frame() }),
+    ] {
+        room.operation = op.encode(0).to_memory();
+        row(meter, room, name, Room::mmuext)?;
+    }
+    Ok(())
+}
+
+fn in_registers(meter: &mut Meter<'_>, room: &mut Room, page: &Page) -> Result<(), Error> {
+    let pte = tables::walk(page.address(), Level::L1)?.1;
+    let descriptor = page.frame().base().map_err(|_| Errno::INVAL)?;
+    let operations = [
+        ("update_va_mapping-same", Operation::UpdateVaMapping { va: page.address(), pte, flush: VaFlush::None }),
+        ("stack_switch", Operation::StackSwitch { ss: KERNEL_SS, sp: VirtAddr::unchecked(0) }),
+        ("set_segment_base-fs", Operation::SetSegmentBase { which: SegmentBase::Fs, base: 0 }),
+        ("fpu_taskswitch-clear", Operation::FpuTaskswitch { set: false }),
+        ("update_descriptor", Operation::UpdateDescriptor { address: descriptor, descriptor: 0 }),
+    ];
+    for (name, operation) in operations {
+        let call = operation.encode(0).ok_or(Errno::INVAL)?;
+        row(meter, room, name, |_| call)?;
+    }
+    row(meter, room, "xen_version", |_| RawCall { number: abi::HYPERCALL_XEN_VERSION, args: [0; 5] })
 }
 
 fn updates(

@@ -7,7 +7,7 @@ use super::{issuer::Issuer, meter::Meter};
 use crate::error::Error;
 
 /// The selector of the kernel's stack (`FLAT_KERNEL_SS` of `xen/include/public/arch-x86/xen-x86_64.h`).
-const KERNEL_SS: u64 = 0xe02b;
+pub(super) const KERNEL_SS: u64 = 0xe02b;
 
 pub(super) fn measure(issuer: &mut Issuer, meter: &mut Meter<'_>) -> Result<(), Error> {
     let page = take_page().ok_or(Error::NoPage)?;
