@@ -65,3 +65,32 @@ fn another_vcpus_queue_is_handed_over_before_a_table_is_unpinned() {
         check(&values(lab, &machine, "pvmmu-remote", ""), &expected);
     }
 }
+
+/// What the second vCPU's stores came to, in rounds of 512 entries.
+fn walker(lab: &xen_lab::Lab, name: &str, payload: &str) -> std::collections::BTreeMap<String, String> {
+    let mut machine = machine(name);
+    machine.processors = 2;
+    machine.run_limit = std::time::Duration::from_secs(900);
+    let values = values(lab, &machine, "pvmmu-walker", payload);
+    println!("{values:?}");
+    check(&values, &[("left_in_the_table", "0"), ("reports", "0")]);
+    assert!(number(&values, "dirty") > 0 && number(&values, "faults") > 0, "nobody was there: {values:?}");
+    values
+}
+
+#[test]
+fn every_dirty_bit_is_accounted_for_while_another_vcpu_stores() {
+    let Some(lab) = lab("walker") else { return };
+    // A million entries in `ci/full.sh`.
+    let rounds = std::env::var("WALKER_ROUNDS").map_or(60, |rounds| rounds.parse().expect("a number of rounds"));
+    let values = walker(lab, "walker-preserving", &rounds.to_string());
+    check(&values, &[("lost", "0"), ("false_dirty", "0")]);
+    assert_eq!(number(&values, "entries"), 512 * rounds);
+}
+
+#[test]
+fn normal_updates_lose_dirty_bits_and_that_is_found() {
+    let Some(lab) = lab("planted walker") else { return };
+    let values = walker(lab, "walker-normal", "normal 60");
+    assert!(number(&values, "lost") > 0, "{values:?}");
+}

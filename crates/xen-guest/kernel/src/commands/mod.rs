@@ -11,6 +11,7 @@ mod switching;
 mod tasks;
 mod torture;
 mod vcpus;
+mod walker;
 
 use hypercall::TaskContext;
 
@@ -36,6 +37,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "pvmmu-smoke", run: smoke::smoke },
     Command { name: "pvmmu-switch", run: switching::switching },
     Command { name: "pvmmu-remote", run: remote::remote },
+    Command { name: "pvmmu-walker", run: walker::walker },
 ];
 
 /// Writes `name=value` and a line end to an answer.
