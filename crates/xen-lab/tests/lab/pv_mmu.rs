@@ -94,3 +94,30 @@ fn normal_updates_lose_dirty_bits_and_that_is_found() {
     let values = walker(lab, "walker-normal", "normal 60");
     assert!(number(&values, "lost") > 0, "{values:?}");
 }
+
+#[test]
+fn the_callers_of_a_small_kernel_do_to_tables_what_they_say() {
+    let Some(lab) = lab("callers") else { return };
+    let mut machine = machine("callers");
+    machine.clock = Clock::Instructions;
+    let values = values(lab, &machine, "pvmmu-callers", "");
+    for (name, value) in &values {
+        println!("{name}={value}");
+    }
+    let exact = [
+        "exec_differing",
+        "fork_parent_differing",
+        "fork_child_differing",
+        "moved_differing",
+        "left_differing",
+        "table_differing",
+        "unmapped_differing",
+    ];
+    check(&values, &exact.map(|name| (name, "0")));
+    check(&values, &[("freed", "512"), ("child_exit_whole", "true"), ("parent_exit_whole", "true")]);
+    // Of Linux's whole system calls for 512 pages on the same Xen: what the page-table part may cost at most.
+    for (name, whole) in [("munmap", 2_920), ("mremap", 2_758), ("fork", 3_733)] {
+        let cost = number(&values, name);
+        assert!(cost < 512 * whole / 2, "{name} costs {cost}, {} for a page", cost / 512);
+    }
+}
