@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use pv_mmu::{Asks, Failure, Held, HeldBuffer, Operations, Platform, ReadModifyWrite, Region, table::TableMemory};
+use hypercall::{ENTRIES_PER_TABLE, Pte};
+use pv_mmu::{Asks, Failure, Held, HeldBuffer, Platform, ReadModifyWrite, Region, table::TableMemory};
 
 use crate::space::{POINTER, Page, Space};
 
@@ -35,6 +36,13 @@ impl fmt::Display for MoveError {
 
 impl core::error::Error for MoveError {}
 
+/// How many entries from the first on, of at most `most`, lie side by side.
+fn run(held: &[Held], most: usize) -> usize {
+    let side_by_side = |pair: &&[Held]| matches!(pair, [a, b] if a.slot().offset(1) == Some(b.slot()));
+    let joined = held.windows(2).take_while(side_by_side).count();
+    (joined + 1).min(most).min(held.len())
+}
+
 impl<M: TableMemory, const TABLES: usize> Space<M, TABLES> {
     /// Moves `count` pages from `from` to `to`, where none are mapped. Dirty bits move along, final ones: an entry is
     /// set only when the one it comes from is empty and flushed from every TLB, so that at no moment
@@ -56,18 +64,22 @@ impl<M: TableMemory, const TABLES: usize> Space<M, TABLES> {
             let asked = harvest.get_and_clear_range(span.slot, span.count);
             debug_assert!(asked.is_ok(), "a span lies in one table and fits the buffer");
             harvest.flush_tlbs();
-            for held in harvest.finish() {
-                let distance = span.page.number() - from.number() + held.slot().index() - span.slot.index();
-                self.set(region, to.plus(distance), *held);
+            let moved = to.plus(span.page.number() - from.number());
+            let mut held = harvest.finish();
+            while let Some(first) = held.first() {
+                let page = moved.plus(first.slot().index() - span.slot.index());
+                let (run, rest) = held.split_at(run(held, ENTRIES_PER_TABLE - page.entry()));
+                self.set(region, page, run);
+                held = rest;
             }
         }
         Ok(())
     }
 
-    fn set<P: Platform>(&self, region: &mut Region<'_, P>, page: Page, held: Held) {
-        if let Some(slot) = self.slot(page) {
-            region.set_pte(slot, held.pte());
-        }
+    fn set<P: Platform>(&self, region: &mut Region<'_, P>, page: Page, run: &[Held]) {
+        let Some(slot) = self.slot(page) else { return };
+        let set = region.set_ptes(slot, run.len(), |n| run.get(n).map_or(Pte::EMPTY, |held| held.pte()));
+        debug_assert!(set.is_ok(), "a run ends with its table");
     }
 
     fn check(&self, to: Page, count: usize) -> Result<(), MoveError> {
@@ -75,7 +87,7 @@ impl<M: TableMemory, const TABLES: usize> Space<M, TABLES> {
         let first_missing =
             (to.table()..=last.table()).find(|table| self.tables.get(*table).is_none_or(Option::is_none));
         match first_missing {
-            Some(table) => Err(MoveError::NoTable(Page::new(table * hypercall::ENTRIES_PER_TABLE))),
+            Some(table) => Err(MoveError::NoTable(Page::new(table * ENTRIES_PER_TABLE))),
             None => Ok(()),
         }
     }

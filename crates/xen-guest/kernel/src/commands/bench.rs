@@ -8,11 +8,10 @@ use core::cell::{RefCell, RefMut};
 use core::fmt::Write as _;
 
 use hypercall::{Hypervisor, Mfn, Pte, PteFlags, TaskContext, VirtAddr, xen::Xen};
-use pv_mmu::{Platform, Report};
-use spin::Once;
+use pv_mmu::Platform;
 use workloads::{Error as NoCost, Ground, Grounds, Policy, Timed, Workload};
 use xen_guest::memory::{Page, take_page};
-use xen_guest::{GuestPlatform, timer::tsc};
+use xen_guest::timer::tsc;
 
 use super::version;
 use crate::{
@@ -22,20 +21,6 @@ use crate::{
 };
 
 const FRAMES: usize = 16;
-
-/// `pv-mmu` right before the real Xen.
-static BARE: Once<GuestPlatform<Xen>> = Once::new();
-
-fn bare() -> &'static GuestPlatform<Xen> {
-    // SAFETY: this is a kernel without a red zone, and what is measured changes a page of the pool.
-    let xen = || unsafe { Xen::assume() };
-    // SAFETY: as above.
-    BARE.call_once(|| unsafe { GuestPlatform::new(xen(), xen(), report) })
-}
-
-fn report(report: &Report) {
-    xen_guest::log!("{report}");
-}
 
 /// The page that is to be a table, and frames to map.
 struct Pages {
@@ -135,9 +120,9 @@ pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) ->
     let pages = Pages::take()?;
     // SAFETY: this is a kernel without a red zone, and what is measured changes a page of the pool.
     let xen = || RefCell::new(unsafe { Xen::assume() });
-    let timed = Timed::new(bare(), tsc);
+    let timed = Timed::new(mmu::bare(), tsc);
     let grounds = Grounds {
-        bare: &Kernel { context, pages: &pages, platform: bare(), hypervisor: xen() },
+        bare: &Kernel { context, pages: &pages, platform: mmu::bare(), hypervisor: xen() },
         counted: &Kernel {
             context,
             pages: &pages,

@@ -2,6 +2,7 @@
 
 mod basic;
 mod bench;
+mod callers;
 mod cost;
 mod failing;
 mod hypercalls;
@@ -13,6 +14,7 @@ mod switching;
 mod tasks;
 mod torture;
 mod vcpus;
+mod walker;
 
 use hypercall::TaskContext;
 
@@ -40,6 +42,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "pvmmu-smoke", run: smoke::smoke },
     Command { name: "pvmmu-switch", run: switching::switching },
     Command { name: "pvmmu-remote", run: remote::remote },
+    Command { name: "pvmmu-walker", run: walker::walker },
+    Command { name: "pvmmu-callers", run: callers::callers },
 ];
 
 /// Writes `name=value` and a line end to an answer.
