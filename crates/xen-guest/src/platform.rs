@@ -37,7 +37,7 @@ impl<H: Hypervisor> GuestPlatform<H> {
     ///
     /// # Safety
     /// Every update that is asked for is of a table of the kernel's that no reference depends on, such
-    /// as one made of [`Page`](crate::memory::Page)s.
+    /// as one made of [`Page`]s.
     #[must_use]
     pub const unsafe fn new(first: H, second: H, report: fn(&Report)) -> Self {
         Self {
