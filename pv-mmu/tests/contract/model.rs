@@ -56,7 +56,13 @@ pub(crate) struct Model(pub(crate) Rc<RefCell<State>>);
 impl State {
     /// A moment: whatever the other processor does in it happens now.
     fn moment(&mut self) {
-        let Some(Some((slot, used))) = self.walker.uses.pop_front() else { return };
+        if let Some(Some((slot, used))) = self.walker.uses.pop_front() {
+            self.touch(slot, used);
+        }
+    }
+
+    /// The other processor uses an entry.
+    pub(crate) fn touch(&mut self, slot: PteSlot, used: Use) {
         let Some(entry) = self.entries.get_mut(&slot.address()) else { return };
         let flags = Pte::from_bits(*entry).flags();
         if flags.contains(PteFlags::PRESENT) {

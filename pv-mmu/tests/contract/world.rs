@@ -320,6 +320,14 @@ impl<'w, const STOP: bool> WatchedRegion<'_, 'w, STOP> {
         value
     }
 
+    /// Takes the right to store from a writable entry, and answers with what it is to be.
+    pub(crate) fn wrprotect(&mut self, slot: PteSlot) -> Pte {
+        let old = self.region.read_pte(slot);
+        let new = old.with_flags(old.flags().without(PteFlags::RW));
+        self.watch.ask(self.watch.asker(), preserving(slot, new), || self.region.wrprotect(slot));
+        new
+    }
+
     /// Empties an entry that is present or empty, and answers with what it held.
     pub(crate) fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
         let held = if self.region.read_pte(slot).is_present() {

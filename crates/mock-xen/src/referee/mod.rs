@@ -30,7 +30,7 @@
 //! with which they do not commute has become effective in between.
 //!
 //! Memory is bounded by the tasks that have not ended, what is pending, [`Settings::REMEMBERED`] arrivals on
-//! each vCPU and the first 1000 violations. A moment is the number of an event: moments order everything the referee was
+//! each vCPU, the entries with unseen notes, the pages given away and the first 1000 violations. A moment is the number of an event: moments order everything the referee was
 //! told. It may be told by several threads.
 //!
 //! An `update_va_mapping` names no entry, so reads of the entry behind its address are not judged

@@ -112,8 +112,10 @@ fn the_callers_of_a_small_kernel_do_to_tables_what_they_say() {
         "left_differing",
         "table_differing",
         "unmapped_differing",
+        "aged_differing",
     ];
     check(&values, &exact.map(|name| (name, "0")));
+    check(&values, &[("young", "512"), ("aged_is_old", "true")]);
     check(&values, &[("freed", "512"), ("child_exit_whole", "true"), ("parent_exit_whole", "true")]);
     // Of Linux's whole system calls for 512 pages on the same Xen: what the page-table part may cost at most.
     for (name, whole) in [("munmap", 2_920), ("mremap", 2_758), ("fork", 3_733)] {

@@ -3,7 +3,7 @@
 
 use guest_mm::{Page as Number, Space};
 use hypercall::{ENTRIES_PER_TABLE, Level, Pte, PteFlags, PteSlot, TaskContext};
-use pv_mmu::{HeldBuffer, Mmu, Region, TaskState, table::Draft};
+use pv_mmu::{HeldBuffer, Mmu, ReadModifyWrite as _, Region, TaskState, table::Draft};
 use xen_guest::memory::{Page, tables, take_page};
 use xen_guest::timer;
 
@@ -52,10 +52,10 @@ impl Scene<'_> {
         Ok(Space::exec(&mut outside, Draft::new(directory, Level::L2), at).map_err(|error| error.failure)?)
     }
 
-    /// A table of `pages` pages at entry `index`.
-    fn populate(&self, space: &mut Tested, index: usize, pages: usize) -> Result<(), Error> {
+    /// A table of `pages` pages with `flags` at entry `index`.
+    fn populate(&self, space: &mut Tested, index: usize, (pages, flags): (usize, PteFlags)) -> Result<(), Error> {
         let mut draft = Draft::new(page()?, Level::L1);
-        let entry = Pte::new(self.data.frame(), WRITABLE);
+        let entry = Pte::new(self.data.frame(), flags);
         draft.fill(|n| if n < pages { entry } else { Pte::EMPTY });
         let mut task = TaskState::new();
         let mut outside = Mmu::new(mmu::bare()).outside(&mut task, self.context);
@@ -89,8 +89,8 @@ pub(crate) fn callers(context: &TaskContext, _: &[u8], reply: &mut Reply) -> Res
     let writable = Pte::new(scene.data.frame(), WRITABLE);
     let read_only = Pte::new(scene.data.frame(), FLAGS);
     let mut parent = scene.space(0)?;
-    let ((), built) = measured(|| scene.populate(&mut parent, 0, ENTRIES_PER_TABLE))?;
-    scene.populate(&mut parent, 1, 0)?;
+    let ((), built) = measured(|| scene.populate(&mut parent, 0, (ENTRIES_PER_TABLE, WRITABLE)))?;
+    scene.populate(&mut parent, 1, (0, WRITABLE))?;
     answer!(reply, "exec_differing" = differing(&parent, 0, |_| writable)?, "exec" = built);
 
     let child = scene.space(1)?;
@@ -104,7 +104,8 @@ pub(crate) fn callers(context: &TaskContext, _: &[u8], reply: &mut Reply) -> Res
     exit(context, child, reply, "child", (ENTRIES_PER_TABLE, 3))?;
 
     move_and_unmap(&mut scene, &mut parent, read_only, reply)?;
-    scene.populate(&mut parent, 3, ENTRIES_PER_TABLE)?;
+    scene.populate(&mut parent, 3, (ENTRIES_PER_TABLE, WRITABLE | PteFlags::ACCESSED))?;
+    age(&scene, &parent, writable, reply)?;
     exit(context, parent, reply, "parent", (ENTRIES_PER_TABLE, 4))?;
     Ok(())
 }
@@ -145,6 +146,24 @@ fn move_and_unmap(scene: &mut Scene<'_>, space: &mut Tested, pte: Pte, reply: &m
         })
     })?;
     answer!(reply, "unmapped_differing" = differing(space, 2, |_| Pte::EMPTY)?, "freed" = freed, "munmap" = unmapped,);
+    Ok(())
+}
+
+/// Every entry of table 3 has been used, is writable and not dirty: what takes two updates.
+fn age(scene: &Scene<'_>, space: &Tested, pte: Pte, reply: &mut Reply) -> Result<(), Error> {
+    let slot = space.slot(Number::new(3 * ENTRIES_PER_TABLE)).ok_or(Error::Payload)?;
+    let age = |region: &mut Region<'_, mmu::Bare>| {
+        region.test_and_clear_young_range(slot, ENTRIES_PER_TABLE).map_err(|_| Error::Payload)
+    };
+    let (young, aged) = measured(|| scene.region(age))?;
+    let left = tables::read(slot)?.flags() & PteFlags::ACCESSED_DIRTY;
+    answer!(
+        reply,
+        "aged_differing" = differing(space, 3, |_| pte)?,
+        "aged_is_old" = left == PteFlags::NONE,
+        "young" = young.count(),
+        "age" = aged,
+    );
     Ok(())
 }
 
