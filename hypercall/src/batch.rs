@@ -140,6 +140,39 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         Ok(index as usize)
     }
 
+    /// Lets `write` put updates into the room that is left, from its start on, and takes as many as it answers.
+    ///
+    /// # Errors
+    /// [`BatchFull::Calls`] where they need a call of their own and there is no room for it; `write` has not run
+    /// then.
+    #[inline]
+    pub fn write_updates(
+        &mut self,
+        subject: Subject,
+        write: impl FnOnce(&mut [MmuUpdate]) -> usize,
+    ) -> Result<(), BatchFull> {
+        let kind = EntryKind::Updates(subject);
+        let grows = self.last().is_some_and(|last| last.kind == kind);
+        if !grows && self.len() == CALLS {
+            return Err(BatchFull::Calls);
+        }
+        let start = self.update_count;
+        let room = self.updates.get_mut(start as usize..).unwrap_or(&mut []);
+        let most = room.len();
+        let used = write(room).min(most) as u16;
+        self.update_count = start + used;
+        match self.last_span() {
+            Some(last) if grows => last.entry.len += used,
+            _ if used > 0 => {
+                let mut span = Span::array(kind, start);
+                span.entry.len = used;
+                self.open(span);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Adds an operation of any kind.
     ///
     /// # Errors
@@ -356,6 +389,27 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 mod tests {
     use super::*;
     use crate::{Errno, MachAddr, VirtAddr};
+
+    fn written(batch: &mut Batch<4, 2, 20>, subject: Subject, count: usize) -> Result<(), BatchFull> {
+        batch.write_updates(subject, |room| {
+            room.iter_mut().take(count).enumerate().for_each(|(n, place)| place.value = n as u64);
+            count
+        })
+    }
+
+    #[test]
+    fn updates_written_into_the_room_are_one_call() {
+        let mut batch = Batch::<4, 2, 20>::new();
+        assert_eq!((written(&mut batch, Subject::SELF, 0), batch.len()), (Ok(()), 0));
+        written(&mut batch, Subject::SELF, 2).unwrap();
+        written(&mut batch, Subject::SELF, 1).unwrap();
+        assert_eq!((batch.len(), batch.entry(0).unwrap().len), (1, 3));
+        assert_eq!(batch.updates().iter().map(|update| update.value).collect::<std::vec::Vec<_>>(), [0, 1, 0]);
+        // No more than there is room for, and in a call of their own for another subject.
+        written(&mut batch, Subject::frames_of(DomId::IO), 7).unwrap();
+        assert_eq!((batch.len(), batch.entry(1).unwrap().len, batch.updates().len()), (2, 1, 4));
+        assert_eq!(written(&mut batch, Subject::SELF, 1), Err(BatchFull::Calls));
+    }
 
     #[test]
     fn s50_a_hypervisor_that_overwrites_the_entries_spoils_nothing() {

@@ -47,6 +47,7 @@ pub mod testing;
 mod tlb;
 mod validate;
 mod vcpu;
+mod walker;
 mod witness;
 
 pub use access::AccessError;
@@ -60,4 +61,5 @@ pub use planted::Fault;
 pub use schedule::{Once, PreemptPoint, Recorded, Schedule, Seeded, Step};
 pub use tlb::TlbEntry;
 pub use vcpu::{MockVcpu, VcpuState};
+pub use walker::{SeededWalker, Walker};
 pub use witness::Witness;

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mmu_trace::BUNDLED;
 use serde::Serialize;
+use workloads::{Policy, Workload};
 
 /// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it, and holds the mock
 /// it is replayed on against real Xen.
@@ -46,6 +48,10 @@ pub(crate) enum Command {
     Conform(ConformArgs),
     /// Run programs of hypercalls on one hypervisor and print what they came to
     Run(RunArgs),
+    /// Compare ways of doing page-table work: this library's, its peers', and the limit
+    Bench(BenchArgs),
+    /// Measure what each operation costs on the real Xen, in instructions
+    Cost(CostArgs),
 }
 
 /// What to compare, and how much of it.
@@ -139,6 +145,38 @@ pub(crate) struct CheckArgs {
     /// Traces: ftrace text or native, plain or gzip; or names of bundled ones [default: all bundled traces]
     #[arg(value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// What to compare, and on what.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What hypervisor
+    #[arg(long, value_enum)]
+    pub(crate) on: MeasuredOn,
+    /// Which work [default: all]
+    #[arg(long, value_parser = PossibleValuesParser::new(Workload::ALL.map(|workload| workload.name)))]
+    pub(crate) workload: Option<String>,
+    /// Whose way [default: all]
+    #[arg(long, value_parser = PossibleValuesParser::new(Policy::ALL.map(Policy::name)))]
+    pub(crate) policy: Option<String>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: Format,
+}
+
+/// A hypervisor that costs are measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MeasuredOn {
+    /// The real one, in QEMU, with instructions for a unit.
+    Xen,
+}
+
+/// How to print costs.
+#[derive(Debug, Args)]
+pub(crate) struct CostArgs {
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
     pub(crate) format: Format,

@@ -1,12 +1,15 @@
-//! `pvmmu`: replays and checks the page-table work of a paravirtualised guest.
+//! `pvmmu`: replays and checks the page-table work of a paravirtualised guest, and measures what it costs.
 //!
 //! Exit status: 0 clean, 1 something was found, 2 bad use or unreadable input. A result is printed whole or not at all.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod cli;
 mod conform;
+mod cost;
 mod input;
+mod measured;
 mod programs;
 mod replay;
 mod style;
@@ -37,6 +40,8 @@ fn run(cli: &Cli) -> Result<Verdict> {
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
         Some(Command::Conform(args)) => conform::run(args)?,
         Some(Command::Run(args)) => programs::run(args)?,
+        Some(Command::Bench(args)) => bench::run(args)?,
+        Some(Command::Cost(args)) => cost::run(args.format)?,
         None => replay::run(&ReplayArgs::default())?,
     };
     match io::stdout().lock().write_all(text.as_bytes()) {

@@ -288,6 +288,25 @@ fn bad_use_is_status_2() {
     refuses(&["replay", "--policy", "fastest"], &["--policy", "pv-mmu, linux, single"]);
     refuses(&["play"], &["play"]);
     refuses(&["replay", "no-such-trace"], &["no-such-trace: "]);
+    refuses(&["cost", "--format", "yaml"], &["--format", "text, json"]);
+    refuses(&["bench"], &["--on"]);
+    refuses(&["bench", "--on", "kvm"], &["--on", "xen"]);
+    refuses(&["bench", "--on", "xen", "--workload", "zap"], &["--workload", "zap-512, wrprotect-512, build-512"]);
+    refuses(&["bench", "--on", "xen", "--policy", "fastest"], &["--policy", "pv-mmu, linux, single, raw"]);
+}
+
+#[test]
+fn without_a_hypervisor_there_are_no_costs() {
+    for command in [&["cost"] as &[&str], &["bench", "--on", "xen"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pvmmu"))
+            .args(command)
+            .env("XEN_LAB_QEMU", "/no/such/qemu")
+            .output()
+            .unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(UNUSABLE), 0), "{command:?}: {message}");
+        assert!(message.contains("QEMU is missing") && message.contains("apt-get install"), "{message}");
+    }
 }
 
 #[test]

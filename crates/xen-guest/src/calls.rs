@@ -18,6 +18,8 @@ const SCHED_OP: u64 = 29;
 const EVENT_CHANNEL_OP: u64 = 32;
 const DOMAIN_CONTROL: u64 = 36;
 
+const XENVER_EXTRAVERSION: u64 = 1;
+
 const VCPU_INITIALISE: u64 = 0;
 const VCPU_UP: u64 = 1;
 const VCPU_STOP_PERIODIC_TIMER: u64 = 7;
@@ -67,6 +69,17 @@ unsafe fn call_with<T, const N: usize>(number: u64, before: [u64; N], argument: 
 pub fn xen_version() -> u32 {
     // SAFETY: (2, 3) command 0 reads nothing and changes nothing.
     unsafe { call(XEN_VERSION, [0; 5]) }.map_or(0, |version| version as u32)
+}
+
+/// What Xen adds to its version, such as `.7`, as bytes up to the first zero.
+///
+/// # Errors
+/// Xen's refusal.
+pub fn xen_extra_version() -> Result<[u8; 16], Errno> {
+    let mut extra = [0; 16];
+    // SAFETY: (1) the argument is the 16 bytes of an `xen_extraversion_t`; (2) no mapping changes.
+    unsafe { call_with(XEN_VERSION, [XENVER_EXTRAVERSION], &mut extra) }?;
+    Ok(extra)
 }
 
 /// Enters Xen and leaves it again: an upcall that is due and not masked is made on the way.

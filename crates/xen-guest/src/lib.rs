@@ -46,10 +46,10 @@ mod traps;
 mod upcall;
 
 pub use boot::KernelMain;
-pub use calls::xen_version;
+pub use calls::{xen_extra_version, xen_version};
 pub use console::{log_line, write_line};
 pub use mask::{Masked, mask};
-pub use percpu::{MAX_VCPUS, PerVcpu, current_vcpu};
+pub use percpu::{MAX_VCPUS, PerVcpu, current_vcpu, own_base};
 pub use platform::GuestPlatform;
 pub use shutdown::{Reason, end_by_panic, shutdown};
 pub use upcall::upcalls;

@@ -38,6 +38,12 @@ pub fn current_vcpu() -> VcpuId {
     VcpuId::new(number)
 }
 
+/// The GS base the calling vCPU was given: where its area lies.
+#[must_use]
+pub fn own_base() -> u64 {
+    (&raw const AREAS[current_vcpu().number() as usize]).addr() as u64
+}
+
 /// The calling vCPU's part of the shared page.
 pub(crate) fn vcpu_info() -> &'static VcpuInfo {
     &SHARED.vcpus[current_vcpu().number() as usize]

@@ -93,6 +93,12 @@ impl Lab {
         Ok(Self { qemu, xen: absolute(&xen)?, kernel: absolute(&kernel)? })
     }
 
+    /// The version of the QEMU that runs are on.
+    #[must_use]
+    pub fn qemu_version(&self) -> &str {
+        self.qemu.version()
+    }
+
     /// Boots the kernel once and has it carry out `command` on `payload`.
     ///
     /// # Errors

@@ -12,12 +12,17 @@ use crate::{
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGES: [&str; 2] = ["qemu-system-x86", "seabios"];
 
+/// The processor model QEMU emulates: one that both Xen 4.17 and Debian's Linux run on.
+pub const CPU_MODEL: &str = "Haswell-noTSX";
+
 /// A QEMU for x86-64.
 #[derive(Clone, Debug)]
 pub(crate) struct Qemu {
     program: PathBuf,
     /// Major and minor version.
     version: (u32, u32),
+    /// The version with whatever else QEMU says of it.
+    told: String,
 }
 
 /// QEMU as `given`, else the one in the search path, else, where `fetch` says so and the caller is
@@ -34,7 +39,8 @@ pub(crate) fn find(given: Option<&Path>, fetch: bool) -> Result<Qemu, FindError>
         tools::output(Command::new(&program).arg("--version")).map_err(|reason| FindError::QemuMissing { reason })?;
     let version = parse_version(&said)
         .ok_or_else(|| FindError::QemuMissing { reason: format!("`{}` is no QEMU", program.display()) })?;
-    Ok(Qemu { program, version })
+    let told = said.lines().next().and_then(|line| line.split_once("version ")).map_or("", |(_, told)| told);
+    Ok(Qemu { program, version, told: told.to_owned() })
 }
 
 fn install(fetch: bool) -> Result<PathBuf, FindError> {
@@ -64,6 +70,11 @@ fn parse_version(said: &str) -> Option<(u32, u32)> {
 }
 
 impl Qemu {
+    /// Its version, with the package's where it says so.
+    pub(crate) fn version(&self) -> &str {
+        &self.told
+    }
+
     /// The command that runs `xen` with `kernel` as its domain 0 and `module` as the kernel's boot
     /// module. The two are file names without commas and spaces, which QEMU's list has as separators.
     pub(crate) fn command(&self, machine: &Machine, xen: &Path, kernel: &str, module: &str) -> Command {
@@ -75,7 +86,7 @@ impl Qemu {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.args(["-no-user-config", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
-        command.args(["-nic", "none", "-no-reboot", "-cpu", "Haswell-noTSX"]);
+        command.args(["-nic", "none", "-no-reboot", "-cpu", CPU_MODEL]);
         command.args(["-m", &machine.memory.to_string(), "-smp", &machine.processors.to_string()]);
         command.args(self.acceleration(machine));
         command.arg("-kernel").arg(xen).args(["-append", console.trim_end()]);
@@ -102,7 +113,7 @@ mod tests {
     use super::*;
 
     fn words(version: (u32, u32), machine: &Machine) -> String {
-        let qemu = Qemu { program: PathBuf::from("/usr/bin/qemu"), version };
+        let qemu = Qemu { program: PathBuf::from("/usr/bin/qemu"), version, told: String::new() };
         let command = qemu.command(machine, Path::new("/x/xen"), "kernel", "module");
         command.get_args().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }

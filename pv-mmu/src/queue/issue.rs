@@ -88,6 +88,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Notes what became of every operation, then follows up those that have not been looked at.
     fn settle<H: Hypervisor>(&mut self, trouble: Trouble, policy: FailurePolicy, hypervisor: &mut H) {
         self.statuses.reset();
+        self.index_all();
         self.collecting = Some(Position { call: 0, item: 0 });
         let mut refused = false;
         for call in 0..self.batch.len() {
@@ -256,6 +257,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
 
     fn forget(&mut self) {
         self.batch.clear();
+        self.indexed = 0;
         self.run_start = 0;
         self.writes_unnamed = false;
         self.collecting = None;

@@ -12,13 +12,16 @@ mod callback;
 mod index;
 mod issue;
 mod merge;
+mod range;
 mod status;
 
 use hypercall::{
-    Batch, BatchFull, DomId, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject, UpdateCommand,
+    Batch, BatchFull, DomId, EntryKind, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject,
+    UpdateCommand,
 };
 
 pub use self::callback::Callback;
+pub(crate) use self::range::{Change, Range, Source};
 use self::{
     callback::{Callbacks, Position},
     index::SlotIndex,
@@ -102,9 +105,9 @@ pub trait QueueSteps {
 
     /// Adds the updates of `range` that are left, as far as there is room, and moves the range on.
     /// What did not fit needs another step; so upcalls are open between two chunks (R15).
-    fn add_range<H: Hypervisor, F: FnMut(usize) -> Pte>(
+    fn add_range<H: Hypervisor, S: Source>(
         &mut self,
-        range: &mut Range<F>,
+        range: &mut Range<'_, S>,
         policy: FailurePolicy,
         hypervisor: &mut H,
     ) -> Step<()>;
@@ -129,10 +132,7 @@ pub trait QueueSteps {
     fn register(&mut self, callback: Callback) -> bool;
 
     /// Where a read of `slot` finds its answer (R11).
-    fn reading(&self, slot: PteSlot) -> Reading;
-
-    /// Whether a read-modify-write of `slot` in memory would overtake something (R10).
-    fn conflicts(&self, slot: PteSlot) -> bool;
+    fn reading(&mut self, slot: PteSlot) -> Reading;
 
     /// The counts.
     fn stats(&self) -> Stats;
@@ -178,19 +178,6 @@ impl Overlay {
     }
 }
 
-/// A run of consecutive entries still to be added.
-pub struct Range<F> {
-    pub(crate) slot: PteSlot,
-    pub(crate) next: usize,
-    pub(crate) end: usize,
-    /// The next entry's value, when it has been asked for but did not fit.
-    pub(crate) value: Option<Pte>,
-    pub(crate) pte_of: F,
-    pub(crate) immediate: bool,
-    pub(crate) reason: FlushReason,
-    pub(crate) caller: Caller,
-}
-
 /// The queue of one vCPU: at most `UPDATES` page-table updates in at most `CALLS` calls, with
 /// `WORDS` 8-byte words for everything that is not an update (3 a flush, 2 more with a vCPU set).
 ///
@@ -200,6 +187,8 @@ pub struct Range<F> {
 pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const WORDS: usize = 128> {
     batch: Batch<UPDATES, CALLS, WORDS>,
     index: SlotIndex<UPDATES>,
+    /// How many of the updates are in the index: those of a range wait until somebody looks for one.
+    indexed: usize,
     /// Updates before this one are not merged into.
     run_start: usize,
     /// Whether an operation is pending that may write entries it does not name.
@@ -239,6 +228,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         Self {
             batch: Batch::new(),
             index: SlotIndex::new(),
+            indexed: 0,
             run_start: 0,
             writes_unnamed: false,
             upper: [false; CALLS],
@@ -286,7 +276,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn append_update(&mut self, update: MmuUpdate, subject: Subject, height: Height) -> Result<(), BatchFull> {
         let calls = self.batch.len();
         let position = self.batch.push_update(update, subject)?;
-        self.index.note(self.batch.updates().get(..position).unwrap_or(&[]), position, update.slot);
         if self.batch.len() != calls {
             self.run_start = position;
         }
@@ -294,6 +283,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             self.run_start = position + 1;
         }
         Ok(())
+    }
+
+    /// Puts into the index what is not in it yet: before anybody looks for an update.
+    #[inline]
+    fn index_all(&mut self) {
+        let updates = self.batch.updates();
+        while let Some(update) = updates.get(self.indexed) {
+            self.index.note(updates.get(..self.indexed).unwrap_or(&[]), self.indexed, update.slot);
+            self.indexed += 1;
+        }
     }
 
     /// Keeps what is known of the call the last operation went into; `before` is how many there were.
@@ -317,6 +316,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Joins `update` with a pending one of its entry; `false` where there is none to join.
     #[inline]
     fn merge(&mut self, update: MmuUpdate, caller: Caller) -> bool {
+        self.index_all();
         let updates = self.batch.updates();
         let Some(position) = self.index.newest(updates, update.slot) else { return false };
         if position < self.run_start {
@@ -364,14 +364,13 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Merges or appends; what is asked for is in the queue afterwards.
     #[inline]
     fn place(&mut self, request: &Request) -> Result<(), BatchFull> {
-        let absorbed = match request.operation {
-            Operation::Update { update, .. } if request.height == Height::Leaf && self.run_is_open(request) => {
-                self.merge(update, request.caller)
+        match request.operation {
+            Operation::Update { update, subject: Subject::SELF } if request.height == Height::Leaf => {
+                self.place_leaf(update, request.caller)
             }
-            Operation::Mmuext { op, domain } if op.is_tlb_flush() => self.supersede(&op, domain),
-            _ => false,
-        };
-        if absorbed { Ok(()) } else { self.append(request) }
+            Operation::Mmuext { op, domain } if op.is_tlb_flush() && self.supersede(&op, domain) => Ok(()),
+            _ => self.append(request),
+        }
     }
 
     /// The value that the pending updates of an entry leave in it.
@@ -388,11 +387,26 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         Some(Overlay { value: joined.pte(), preserves: joined.slot.command() == Some(UpdateCommand::PreserveAd) })
     }
 
-    /// Whether the last call is an array that `request` would join, so that the run goes on.
+    /// Merges or appends an update of an L1 entry of the caller's own.
     #[inline]
-    fn run_is_open(&self, request: &Request) -> bool {
-        let Operation::Update { subject, .. } = request.operation else { return false };
-        self.batch.last().is_some_and(|last| last.kind == hypercall::EntryKind::Updates(subject))
+    fn place_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
+        // A run goes on while the last call is an array that the update would join.
+        let is_open = self.batch.last().is_some_and(|last| last.kind == EntryKind::Updates(Subject::SELF));
+        if is_open && self.merge(update, caller) { Ok(()) } else { self.append_leaf(update, caller) }
+    }
+
+    /// Puts an update of an L1 entry of the caller's own at the end.
+    #[inline]
+    fn append_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
+        let calls = self.batch.len();
+        self.append_update(update, Subject::SELF, Height::Leaf)?;
+        if self.batch.len() != calls
+            && let Some(upper) = self.upper.get_mut(calls)
+        {
+            *upper = false;
+        }
+        self.callers.of_update(self.batch.updates().len() - 1, caller);
+        Ok(())
     }
 
     #[inline]
@@ -442,34 +456,17 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.step(())
     }
 
-    fn add_range<H: Hypervisor, F: FnMut(usize) -> Pte>(
+    fn add_range<H: Hypervisor, S: Source>(
         &mut self,
-        range: &mut Range<F>,
+        range: &mut Range<'_, S>,
         policy: FailurePolicy,
         hypervisor: &mut H,
     ) -> Step<()> {
         if self.collecting.is_some() {
             return Step::CollectFirst;
         }
-        while range.next < range.end {
-            let Some(slot) = range.slot.offset(range.next) else { break };
-            if self.batch.updates().len() == UPDATES {
-                break;
-            }
-            let pte = range.value.take().unwrap_or_else(|| (range.pte_of)(range.next));
-            let request = Request::update(slot, pte, Height::Leaf, range.caller);
-            let placed = if range.immediate { self.append(&request) } else { self.place(&request) };
-            if placed.is_err() {
-                range.value = Some(pte);
-                break;
-            }
-            self.asked();
-            range.next += 1;
-        }
-        if range.next < range.end {
-            self.issue(FlushReason::Capacity, policy, hypervisor);
-        } else if range.immediate {
-            self.issue(range.reason, policy, hypervisor);
+        if let Some(reason) = self.fill(range) {
+            self.issue(reason, policy, hypervisor);
         }
         self.step(())
     }
@@ -526,22 +523,15 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.callbacks.add(callback, None)
     }
 
-    fn reading(&self, slot: PteSlot) -> Reading {
+    fn reading(&mut self, slot: PteSlot) -> Reading {
         if self.collecting.is_some() {
             return Reading::Memory;
         }
         if self.writes_unnamed {
             return Reading::Flush;
         }
+        self.index_all();
         self.pending_value(slot).map_or(Reading::Memory, Reading::Pending)
-    }
-
-    fn conflicts(&self, slot: PteSlot) -> bool {
-        if self.collecting.is_some() || self.batch.is_empty() {
-            return false;
-        }
-        let is_one_run = self.run_start == 0 && self.batch.len() == 1 && !self.batch.updates().is_empty();
-        !is_one_run || self.index.newest(self.batch.updates(), slot).is_some()
     }
 
     fn stats(&self) -> Stats {

@@ -3,9 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hypercall::{DomId, Mfn, MmuextOp, Operation, Pte, PteFlags, PteSlot, VaFlush, VcpuId, VcpuMask, VirtAddr};
-use pv_mmu::{Callback, Context, Operations, Profile, Report, Status, TaskState, VcpuQueue};
+use pv_mmu::{Callback, Context, Operations, Profile, ReadModifyWrite, Report, Status, TaskState, VcpuQueue};
 
-use crate::{kernel::Kernel, model::Model, world::invlpg};
+use crate::{
+    kernel::Kernel,
+    model::Model,
+    world::{invlpg, preserving},
+};
 
 type Small<const STOP: bool = false> = Kernel<Model, Model, 8, 8, 64, STOP>;
 
@@ -43,7 +47,7 @@ fn r2_an_unmap_is_not_lost_with_the_refused_map_behind_it() {
 }
 
 #[test]
-fn r10_a_trapped_write_does_not_overtake_a_lone_operation_of_another_kind() {
+fn r10_a_read_modify_write_does_not_overtake_a_lone_operation_of_another_kind() {
     for operation in [
         Operation::UpdateVaMapping { va: VirtAddr::unchecked(0), pte: pte(1), flush: VaFlush::None },
         Operation::Mmuext { op: MmuextOp::Unpin { table: Mfn::new(1) }, domain: DomId::SELF },
@@ -51,9 +55,10 @@ fn r10_a_trapped_write_does_not_overtake_a_lone_operation_of_another_kind() {
         let (model, kernel) = kernel::<false>();
         let mut task = TaskState::new();
         let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        model.0.borrow_mut().entries.insert(slot(0).address(), pte(1).bits());
         region.operation(&operation);
-        let _ = region.get_and_clear(slot(0));
-        assert_eq!(model.0.borrow().applied, [operation]);
+        assert_eq!(region.get_and_clear(slot(0)).unwrap().pte(), pte(1));
+        assert_eq!(model.0.borrow().applied, [operation, preserving(slot(0), Pte::EMPTY)]);
         region.leave().unwrap();
     }
 }
@@ -289,4 +294,54 @@ mod caller_location {
         kernel.mmu().switch(kernel.switch()).base_pointers(Mfn::new(1), Mfn::new(0));
         assert_eq!(kernel.failed()[0].caller().unwrap().file(), file!());
     }
+}
+
+#[test]
+fn a_range_over_an_empty_queue_is_found_by_what_comes_behind_it() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_ptes(slot(0), 4, |n| pte(n as u64 + 1)).unwrap();
+    assert_eq!(region.read_pte(slot(2)), pte(3), "R11");
+    region.set_pte(slot(2), Pte::EMPTY);
+    region.wrprotect_range(slot(0), 4).unwrap();
+    assert_eq!(region.get_and_clear(slot(1)).unwrap().pte(), pte(2));
+    region.leave().unwrap();
+    assert_eq!([0, 1, 2, 3].map(|n| held(&model, n)), [pte(1).bits(), 0, 0, pte(4).bits()]);
+    assert_eq!(kernel.mmu().stats().merged, 1, "the write behind the range joined it");
+}
+
+#[test]
+fn a_range_that_fills_the_queue_exactly_is_one_batch_and_a_longer_one_loses_nothing() {
+    for (count, batches) in [(8, 1), (9, 2), (20, 3)] {
+        let (model, kernel) = kernel::<false>();
+        let mut task = TaskState::new();
+        let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        let mut asked = 0;
+        let value = |n: usize| {
+            asked += 1;
+            pte(n as u64 + 1)
+        };
+        region.set_ptes(slot(0), count, value).unwrap();
+        region.leave().unwrap();
+        assert_eq!(asked, count, "each value is asked for once");
+        assert!((0..count).all(|n| held(&model, n) == pte(n as u64 + 1).bits()), "{count}");
+        let stats = kernel.mmu().stats();
+        assert_eq!((stats.flushes, stats.queued, stats.applied), (batches, count as u64, count as u64));
+    }
+}
+
+#[test]
+fn r2_what_is_refused_of_a_range_is_named_and_the_rest_is_effective() {
+    let (model, kernel) = kernel::<false>();
+    poison(&model, pte(3));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_ptes(slot(0), 6, |n| pte(n as u64 + 1)).unwrap();
+    let failures = region.leave().unwrap_err();
+    assert_eq!(failures.count(), 1);
+    assert_eq!(
+        [0, 1, 2, 3, 5].map(|n| held(&model, n)),
+        [1, 2, 0, 4, 6].map(|n| if n == 0 { 0 } else { pte(n).bits() })
+    );
 }

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use hypercall::Errno;
+use hypercall::{BatchFull, Errno};
 use mmu_replay::WireError;
-use pv_mmu::{Failure, Failures, SetRangeError};
+use pv_mmu::{Failure, Failures, NotCleared, SetRangeError};
+use workloads::{Policy, Workload};
 use xen_guest::memory::{Fault, tables::TableError};
 use xen_guest::{smp, tasks};
 use xen_program::ListError;
@@ -33,6 +34,10 @@ pub(crate) enum Error {
     NoPage,
     /// The programs are no list, or the arena is not as they need it.
     Programs(ListError),
+    /// A batch has no room for what is to be measured.
+    Batch(BatchFull),
+    /// So many operations are not one call.
+    NotOneCall(usize),
     /// Xen refused something the command relies on.
     Xen(Errno),
     /// An operation of the command's preparation is not effective.
@@ -41,10 +46,14 @@ pub(crate) enum Error {
     Region(Failures),
     /// A range is not effective.
     Range(SetRangeError),
+    /// An entry was not emptied.
+    NotCleared(NotCleared),
     /// An access that should not have faulted.
     Fault(Fault),
     /// A table entry cannot be reached.
     Table(TableError),
+    /// A policy has no cost of a workload.
+    NoCost(Workload, Policy, workloads::Error),
     /// The second vCPU does not run.
     Start(smp::StartError),
     /// It has other work.
@@ -63,12 +72,16 @@ impl fmt::Display for Error {
             Self::Room { what, asked, room } => write!(f, "{asked} {what} are asked for, there is room for {room}"),
             Self::NoPage => f.write_str("the kernel's pool of pages is used up"),
             Self::Programs(error) => error.fmt(f),
+            Self::Batch(full) => write!(f, "no room to measure it: {full:?}"),
+            Self::NotOneCall(count) => write!(f, "{count} operations are not one call"),
             Self::Xen(errno) => write!(f, "Xen answered {errno}"),
             Self::Failed(failure) => failure.fmt(f),
             Self::Region(failures) => failures.fmt(f),
             Self::Range(error) => error.fmt(f),
+            Self::NotCleared(error) => error.fmt(f),
             Self::Fault(fault) => fault.fmt(f),
             Self::Table(error) => error.fmt(f),
+            Self::NoCost(workload, policy, error) => write!(f, "{} by {}: {error}", workload.name, policy.name()),
             Self::Start(error) => error.fmt(f),
             Self::Busy(error) => error.fmt(f),
             Self::NoRoom(error) => error.fmt(f),
@@ -90,10 +103,12 @@ from! {
     Request(RequestError),
     Steps(WireError),
     Programs(ListError),
+    Batch(BatchFull),
     Xen(Errno),
     Failed(Failure),
     Region(Failures),
     Range(SetRangeError),
+    NotCleared(NotCleared),
     Fault(Fault),
     Table(TableError),
     Start(smp::StartError),

@@ -23,14 +23,23 @@ pub(crate) const FLAGS: PteFlags = PteFlags::PRESENT.union(PteFlags::USER).union
 /// No operation has this number.
 const NEVER: u64 = u64::MAX;
 
+/// The library right before the real Xen.
+pub(crate) type Bare = GuestPlatform<Xen>;
+
 static PLATFORM: Once<Platform> = Once::new();
+static BARE: Once<Bare> = Once::new();
 static HYPERCALLS: AtomicU64 = AtomicU64::new(0);
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 static REPORTS: AtomicU64 = AtomicU64::new(0);
 /// Whether a switch hands over, as it has to.
 static HANDS_OVER: AtomicBool = AtomicBool::new(true);
 
-fn counted(refuse: u64) -> Counted {
+/// The real Xen, counted, with nothing refused.
+pub(crate) fn counted() -> Counted {
+    refusing(NEVER)
+}
+
+fn refusing(refuse: u64) -> Counted {
     // SAFETY: this is a kernel without a red zone, and the platform updates tables of pool pages only.
     let xen = unsafe { Xen::assume() };
     Recorder::new(FaultAt::new(xen, refuse, Errno::BUSY), count)
@@ -54,8 +63,15 @@ pub(crate) fn platform() -> &'static Platform {
     PLATFORM.call_once(|| {
         tasks::on_switch(on_switch);
         // SAFETY: the commands update tables made of pool pages only.
-        unsafe { GuestPlatform::new(counted(NEVER), counted(NEVER), report) }
+        unsafe { GuestPlatform::new(counted(), counted(), report) }
     })
+}
+
+/// Nothing between the library and the real Xen, for what is measured: counting hypercalls costs more than they do.
+pub(crate) fn bare() -> &'static Bare {
+    // SAFETY: this is a kernel without a red zone; the commands update tables made of pool pages, and entries that lead
+    // to them.
+    BARE.call_once(|| unsafe { GuestPlatform::new(Xen::assume(), Xen::assume(), report) })
 }
 
 fn on_switch(context: &SwitchContext) {
@@ -78,7 +94,7 @@ pub(crate) fn on_flush_request(context: &InterruptContext) {
 
 /// From now on, operation `number` on this vCPU is refused with `-EBUSY`; `None`: none is.
 pub(crate) fn refuse(number: Option<u64>) {
-    platform().with_hypervisor(|hypervisor| *hypervisor = counted(number.unwrap_or(NEVER)));
+    platform().with_hypervisor(|hypervisor| *hypervisor = refusing(number.unwrap_or(NEVER)));
 }
 
 /// What has been counted.

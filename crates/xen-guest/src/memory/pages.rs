@@ -1,8 +1,8 @@
 //! Pages that Rust itself never looks into, for use as page tables and as what tables map.
 //!
-//! They come out of one pool in the kernel's image, each at most once, and are read and written by
-//! probes only. So whatever hypercalls make of them (tables, read-only, not mapped at all) no
-//! reference is ever wrong about.
+//! They come out of one pool in the kernel's image, each at most once, and are read and written by probes, or by
+//! volatile accesses where nothing can fault. So whatever hypercalls make of them (tables, read-only, not mapped at
+//! all) no reference is ever wrong about.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -18,7 +18,7 @@ const POOL: usize = 256;
 #[repr(C, align(4096))]
 struct Pool(UnsafeCell<[[u64; ENTRIES_PER_TABLE]; POOL]>);
 
-// SAFETY: the content is reached by probes only, never by reference.
+// SAFETY: the content is reached by probes and volatile accesses, never by reference.
 unsafe impl Sync for Pool {}
 
 static PAGES: Pool = Pool(UnsafeCell::new([[0; ENTRIES_PER_TABLE]; POOL]));
@@ -40,6 +40,9 @@ pub fn take_page() -> Option<Page> {
 }
 
 impl Page {
+    /// Flags of the entry that maps it for stores.
+    pub const WRITABLE: PteFlags = PteFlags::PRESENT.union(PteFlags::RW).union(PteFlags::ACCESSED_DIRTY);
+
     /// Where it is mapped.
     #[must_use]
     pub const fn address(&self) -> VirtAddr {
@@ -50,6 +53,16 @@ impl Page {
     #[must_use]
     pub const fn frame(&self) -> Mfn {
         self.frame
+    }
+
+    /// The same page once more.
+    ///
+    /// # Safety
+    /// Whoever has one of the two relies on nothing that is done by the other: not on how the page is mapped, nor on
+    /// what it holds.
+    #[must_use]
+    pub const unsafe fn twin(&self) -> Self {
+        Self { address: self.address, frame: self.frame }
     }
 
     /// Its word `index` as an entry of the table the page is to be.
@@ -71,8 +84,47 @@ impl Page {
     /// # Errors
     /// [`Fault`] where the page is not mapped or read-only, and Xen does not emulate the store.
     pub fn write(&mut self, index: usize, value: u64) -> Result<(), Fault> {
-        // SAFETY: the pool is reached by probes only.
+        // SAFETY: no reference leads into the pool.
         unsafe { probe::store(self.word(index), value) }
+    }
+
+    /// Reads word `index` as it is mapped, by whom nothing can have unmapped it: a fault ends the domain.
+    #[inline]
+    pub(crate) fn peek(&self, index: usize) -> u64 {
+        // SAFETY: 1. The word is 8-byte aligned and one of the pool, which has no references into it; 2. a volatile
+        // load makes none.
+        unsafe { self.pointer(index).read_volatile() }
+    }
+
+    /// Writes word `index` of a page that is mapped writable: a fault ends the domain.
+    #[inline]
+    pub(crate) fn poke(&mut self, index: usize, value: u64) {
+        // SAFETY: as in `peek`.
+        unsafe { self.pointer(index).write_volatile(value) }
+    }
+
+    fn pointer(&self, index: usize) -> *mut u64 {
+        core::ptr::with_exposed_provenance_mut(self.word(index).value() as usize)
+    }
+
+    /// Replaces word `index`, 0 to 511, in one atomic step and answers with what it held; higher bits are cut
+    /// off.
+    ///
+    /// # Errors
+    /// As [`Page::write`].
+    pub fn exchange(&mut self, index: usize, value: u64) -> Result<u64, Fault> {
+        // SAFETY: no reference leads into the pool.
+        unsafe { probe::exchange(self.word(index), value) }
+    }
+
+    /// Takes from word `index`, 0 to 511, as an entry the right to store, in one atomic step; higher bits are cut
+    /// off.
+    ///
+    /// # Errors
+    /// As [`Page::write`].
+    pub fn clear_writable(&mut self, index: usize) -> Result<(), Fault> {
+        // SAFETY: no reference leads into the pool.
+        unsafe { probe::clear_writable(self.word(index)) }
     }
 
     /// Maps it read-only, as a page has to be before it can become a table.
@@ -88,7 +140,7 @@ impl Page {
     /// # Errors
     /// The hypervisor's refusal.
     pub fn unprotect(&mut self) -> Result<(), Errno> {
-        self.map(PteFlags::PRESENT | PteFlags::ACCESSED | PteFlags::DIRTY | PteFlags::RW)
+        self.map(Self::WRITABLE)
     }
 
     fn map(&mut self, flags: PteFlags) -> Result<(), Errno> {

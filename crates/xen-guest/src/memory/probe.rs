@@ -83,6 +83,31 @@ pub unsafe fn exchange(address: VirtAddr, value: u64) -> Result<u64, Fault> {
     unsafe { exchange_instruction(address.value(), value) }.result()
 }
 
+/// Clears the bits of the 8-byte word at `address` that `mask` has not, in one atomic step.
+///
+/// # Safety
+/// Nothing that Rust relies on lies there.
+///
+/// # Errors
+/// [`Fault`] where it cannot be written; the word is unchanged then.
+pub unsafe fn and(address: VirtAddr, mask: u64) -> Result<(), Fault> {
+    // SAFETY: the caller vouches for the word; a fault returns.
+    unsafe { and_instruction(address.value(), mask) }.result().map(drop)
+}
+
+/// Clears the flag [`RW`](hypercall::PteFlags::RW) of the entry at `address` in one atomic step, by the
+/// instruction of one byte that Linux has for it.
+///
+/// # Safety
+/// Nothing that Rust relies on lies there.
+///
+/// # Errors
+/// [`Fault`] where it cannot be written; the word is unchanged then.
+pub unsafe fn clear_writable(address: VirtAddr) -> Result<(), Fault> {
+    // SAFETY: the caller vouches for the word; a fault returns.
+    unsafe { clear_writable_instruction(address.value()) }.result().map(drop)
+}
+
 #[unsafe(naked)]
 unsafe extern "C" fn load_instruction(address: u64) -> Probed {
     naked_asm!("mov rax, [rdi]", "xor edx, edx", "ret");
@@ -99,13 +124,29 @@ unsafe extern "C" fn exchange_instruction(address: u64, value: u64) -> Probed {
 }
 
 #[unsafe(naked)]
+unsafe extern "C" fn and_instruction(address: u64, mask: u64) -> Probed {
+    naked_asm!("lock and [rdi], rsi", "xor eax, eax", "xor edx, edx", "ret");
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn clear_writable_instruction(address: u64) -> Probed {
+    naked_asm!("lock and byte ptr [rdi], 0xfd", "xor eax, eax", "xor edx, edx", "ret");
+}
+
+#[unsafe(naked)]
 unsafe extern "C" fn after_fault() -> Probed {
     naked_asm!("ret");
 }
 
 /// Makes a faulting access return its fault; `false` where the frame is of something else.
 pub(crate) fn recover(frame: &mut Frame, address: VirtAddr) -> bool {
-    let accesses = [load_instruction as *const (), store_instruction as *const (), exchange_instruction as *const ()];
+    let accesses = [
+        load_instruction as *const (),
+        store_instruction as *const (),
+        exchange_instruction as *const (),
+        and_instruction as *const (),
+        clear_writable_instruction as *const (),
+    ];
     if !accesses.iter().any(|access| access.addr() as u64 == frame.rip) {
         return false;
     }

@@ -2,8 +2,9 @@
 
 use core::arch::asm;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hypercall::{Level, Mfn, PAGE_SHIFT, Pte, PteSlot, VirtAddr};
+use hypercall::{ENTRIES_PER_TABLE, Level, Mfn, PAGE_SHIFT, Pte, PteSlot, VirtAddr};
 
 use super::{Fault, p2m, probe};
 use crate::start_info;
@@ -46,18 +47,17 @@ pub fn read(slot: PteSlot) -> Result<Pte, TableError> {
     Ok(Pte::from_bits(probe::load(address_of(slot)?)?))
 }
 
-/// Replaces the entry at `slot` in one atomic step and answers with what it held. In a table that is
-/// in use Xen traps and emulates the instruction, for an L1 entry; above L1 it faults.
-///
-/// # Safety
-/// No reference of the kernel depends on what the entry maps, or only in the way it is changed.
+/// Reads entries of `table`, by their index, for those who are certain that it is in the kernel's mapping: a
+/// fault of a load ends the domain.
 ///
 /// # Errors
-/// [`TableError`]; the entry is unchanged then.
-pub unsafe fn exchange(slot: PteSlot, pte: Pte) -> Result<Pte, TableError> {
-    // SAFETY: the word is a page-table entry, which Rust has no reference to; the caller vouches for
-    // what it maps.
-    Ok(Pte::from_bits(unsafe { probe::exchange(address_of(slot)?, pte.bits()) }?))
+/// [`TableError::NotMapped`].
+#[inline]
+pub(crate) fn peek_at(table: Mfn) -> Result<impl Fn(usize) -> Pte + use<>, TableError> {
+    let words = core::ptr::with_exposed_provenance::<u64>(address_of(PteSlot::of(table, 0))?.value() as usize);
+    // SAFETY: 1. The word is 8-byte aligned and lies in a page of the mapping the kernel starts with. 2. Rust has
+    // no reference to a word of a table or of a page that is to be one, and the volatile load makes none.
+    Ok(move |index| Pte::from_bits(unsafe { words.wrapping_add(index % ENTRIES_PER_TABLE).read_volatile() }))
 }
 
 /// The frame of the L4 table the domain starts on, which every vCPU runs on.
@@ -95,12 +95,29 @@ pub fn walk(address: VirtAddr, level: Level) -> Result<(PteSlot, Pte), TableErro
 /// The number of the entry by which a table of `level` translates `address`.
 const fn index(address: VirtAddr, level: Level) -> usize {
     let shift = PAGE_SHIFT + 9 * (level.number() as u32 - 1);
-    (address.value() >> shift) as usize % hypercall::ENTRIES_PER_TABLE
+    (address.value() >> shift) as usize % ENTRIES_PER_TABLE
 }
 
+/// The table looked for last, mfn in the upper half and pfn in the lower: the next is nearly always the same.
+/// A frame of the domain keeps its place, so what has been true stays so.
+static LAST: AtomicU64 = AtomicU64::new(u64::MAX);
+
+#[inline]
 fn address_of(slot: PteSlot) -> Result<VirtAddr, TableError> {
-    let table = p2m::address_of(slot.table()).ok_or(TableError::NotMapped(slot.table()))?;
-    Ok(VirtAddr::unchecked(table.value() + 8 * slot.index() as u64))
+    let last = LAST.load(Relaxed);
+    let table =
+        if last >> 32 == slot.table().number() { u64::from(last as u32) << PAGE_SHIFT } else { look_up(slot.table())? };
+    Ok(VirtAddr::unchecked(table + 8 * slot.index() as u64))
+}
+
+#[cold]
+fn look_up(table: Mfn) -> Result<u64, TableError> {
+    let address = p2m::address_of(table).ok_or(TableError::NotMapped(table))?.value();
+    // Frames beyond the 16 TiB that the halves have room for are looked up each time.
+    if table.number() < u64::from(u32::MAX) {
+        LAST.store(table.number() << 32 | address >> PAGE_SHIFT, Relaxed);
+    }
+    Ok(address)
 }
 
 #[cfg(test)]

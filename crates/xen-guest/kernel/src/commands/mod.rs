@@ -1,6 +1,9 @@
 //! What the kernel can be asked to do.
 
 mod basic;
+mod bench;
+mod callers;
+mod cost;
 mod failing;
 mod hypercalls;
 mod memory;
@@ -12,6 +15,7 @@ mod switching;
 mod tasks;
 mod torture;
 mod vcpus;
+mod walker;
 
 use hypercall::TaskContext;
 
@@ -28,6 +32,8 @@ pub(crate) struct Command {
 pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "hello", run: basic::hello },
     Command { name: "echo", run: basic::echo },
+    Command { name: "bench", run: bench::bench },
+    Command { name: "cost", run: cost::cost },
     Command { name: "fail", run: failing::fail },
     Command { name: "hypercalls", run: hypercalls::hypercalls },
     Command { name: "memory", run: memory::memory },
@@ -38,6 +44,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "pvmmu-switch", run: switching::switching },
     Command { name: "pvmmu-remote", run: remote::remote },
     Command { name: "replay", run: replay::replay },
+    Command { name: "pvmmu-walker", run: walker::walker },
+    Command { name: "pvmmu-callers", run: callers::callers },
 ];
 
 /// Writes `name=value` and a line end to an answer.
@@ -49,6 +57,17 @@ macro_rules! answer {
     }};
 }
 use answer;
+
+/// Writes the line by which an answer of figures says what hypervisor they are of.
+fn version(reply: &mut Reply) -> Result<(), Error> {
+    use core::fmt::Write as _;
+    let version = xen_guest::xen_version();
+    let extra = xen_guest::xen_extra_version()?;
+    let extra = extra.split(|byte| *byte == 0).next().unwrap_or_default().escape_ascii();
+    // A reply takes everything.
+    let _ = writeln!(reply, "xen {}.{}{extra}", version >> 16, version & 0xffff);
+    Ok(())
+}
 
 /// The payload as a decimal number.
 fn number(payload: &[u8]) -> Result<u64, Error> {

@@ -65,10 +65,6 @@ impl Platform for Replayed {
         panic!("{slot} is read through the library, which no step of a trace asks for")
     }
 
-    fn exchange_pte(&self, slot: PteSlot, _: Pte) -> Pte {
-        panic!("{slot} is exchanged through the library, which no step of a trace asks for")
-    }
-
     fn online(&self) -> VcpuMask {
         (0..under_way().head.vcpus).map(VcpuId::new).collect()
     }

@@ -1,0 +1,142 @@
+//! The rows, and what they are when compared.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use workloads::Policy;
+
+use crate::measured::{self, Setup, UNIT};
+use crate::style::grouped;
+
+/// What was measured, and on what.
+#[derive(Debug, Serialize)]
+pub(super) struct Bench {
+    hypervisor: Setup,
+    unit: &'static str,
+    rows: Vec<Row>,
+}
+
+/// One policy's cost of one workload.
+#[derive(Debug, Serialize)]
+struct Row {
+    workload: String,
+    policy: String,
+    updates: u64,
+    hypercalls: u64,
+    cost: u64,
+    cost_per_update: f64,
+    ratio_to_raw: Option<f64>,
+    ratio_to_linux: Option<f64>,
+    longest_masked: u64,
+}
+
+impl Bench {
+    /// The rows of the kernel's answer.
+    ///
+    /// # Errors
+    /// A line that is no row.
+    pub(super) fn read(hypervisor: Setup, lines: &[String]) -> Result<Self> {
+        let mut rows = lines.iter().map(|line| Row::read(line)).collect::<Result<Vec<_>>>()?;
+        for policy in [Policy::Raw, Policy::Linux] {
+            let costs: Vec<_> = rows.iter().map(|row| cost_of(&rows, &row.workload, policy)).collect();
+            for (row, cost) in rows.iter_mut().zip(costs) {
+                let ratio = cost.map(|cost| row.cost as f64 / cost as f64);
+                match policy {
+                    Policy::Raw => row.ratio_to_raw = ratio,
+                    _ => row.ratio_to_linux = ratio,
+                }
+            }
+        }
+        Ok(Self { hypervisor, unit: UNIT, rows })
+    }
+
+    /// Drops the rows of all policies but one.
+    pub(super) fn keep(&mut self, policy: Option<&str>) {
+        self.rows.retain(|row| policy.is_none_or(|policy| policy == row.policy));
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("{}; {}\n", self.hypervisor, self.unit);
+        let mut workload = "";
+        for row in &self.rows {
+            if row.workload != workload {
+                workload = &row.workload;
+                let head = ["calls", "cost", "each", "of raw", "of linux", "masked"];
+                let _ = writeln!(text, "\n{workload:<14}{}", head.map(|cell| format!("{cell:>11}")).concat());
+            }
+            let _ = writeln!(text, "  {:<12}{}", row.policy, row.cells().map(|cell| format!("{cell:>11}")).concat());
+        }
+        text
+    }
+}
+
+fn cost_of(rows: &[Row], workload: &str, policy: Policy) -> Option<u64> {
+    rows.iter().find(|row| row.workload == workload && row.policy == policy.name()).map(|row| row.cost)
+}
+
+impl Row {
+    fn read(line: &str) -> Result<Self> {
+        let [workload, policy, numbers @ ..] = measured::words::<6>(line)?;
+        let number = |word: &str| word.parse().with_context(|| format!("`{line}` has no number where one is due"));
+        let [updates, hypercalls, cost, longest_masked] = numbers.map(number);
+        let (updates, cost) = (updates?, cost?);
+        Ok(Self {
+            workload: workload.to_owned(),
+            policy: policy.to_owned(),
+            updates,
+            hypercalls: hypercalls?,
+            cost,
+            cost_per_update: cost as f64 / updates as f64,
+            ratio_to_raw: None,
+            ratio_to_linux: None,
+            longest_masked: longest_masked?,
+        })
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}"));
+        [
+            grouped(self.hypercalls),
+            grouped(self.cost),
+            format!("{:.1}", self.cost_per_update),
+            ratio(self.ratio_to_raw),
+            ratio(self.ratio_to_linux),
+            grouped(self.longest_masked),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench() -> Bench {
+        let setup = Setup { xen: "4.17".to_owned(), qemu: "7.2".to_owned(), processor: "any" };
+        let lines = ["zap pv-mmu 512 1 3000 2500", "zap linux 512 0 8000 0", "zap raw 512 1 2000 0"];
+        Bench::read(setup, &lines.map(str::to_owned)).unwrap()
+    }
+
+    #[test]
+    fn rows_are_compared_within_their_workload() {
+        let row = &bench().rows[0];
+        assert_eq!((row.ratio_to_raw, row.ratio_to_linux), (Some(1.5), Some(0.375)));
+        assert_eq!((row.hypercalls, row.longest_masked), (1, 2500));
+    }
+
+    #[test]
+    fn what_is_shown_is_compared_with_what_is_not() {
+        let mut bench = bench();
+        bench.keep(Some("pv-mmu"));
+        assert_eq!((bench.rows.len(), bench.rows[0].ratio_to_linux), (1, Some(0.375)));
+        assert!(bench.text().contains("0.375"), "{}", bench.text());
+    }
+
+    #[test]
+    fn what_is_no_row_is_an_error_that_shows_it() {
+        for line in ["zap pv-mmu 512 1 3000", "zap pv-mmu 512 one 3000 0"] {
+            let error = Row::read(line).unwrap_err();
+            assert!(format!("{error:#}").contains(line), "{error:#}");
+        }
+    }
+}

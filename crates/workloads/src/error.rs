@@ -1,0 +1,105 @@
+//! Why a policy has no cost.
+
+use core::fmt;
+
+use hypercall::{BatchFull, Errno, Pte};
+use pv_mmu::{
+    Failure, Failures, HarvestError, RangeError,
+    table::{NotRetired, NotRewritten, NotValidated, TableMemory},
+};
+
+/// Why a workload was not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The hypervisor refused something.
+    Refused(Errno),
+    /// The library did not take a table into use or out of it.
+    Table(Failure),
+    /// Operations of a region are not effective.
+    Failed(Failures),
+    /// The library refused a range.
+    Range(RangeError),
+    /// The library refused to empty entries.
+    Harvest(HarvestError),
+    /// A batch of the policy's own has no room.
+    Full(BatchFull),
+    /// An entry could not be accessed.
+    Access {
+        /// Which.
+        index: usize,
+    },
+    /// An entry does not hold what it has to in the end.
+    Differs {
+        /// Which.
+        index: usize,
+        /// What it holds.
+        held: Pte,
+        /// What it has to hold.
+        expected: Pte,
+    },
+    /// What entries held before is not what the policy says of them.
+    Gathered {
+        /// Entries it told of.
+        count: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(errno) => write!(f, "the hypervisor answered {errno}"),
+            Self::Table(failure) => failure.fmt(f),
+            Self::Failed(failures) => failures.fmt(f),
+            Self::Range(error) => error.fmt(f),
+            Self::Harvest(error) => error.fmt(f),
+            Self::Full(full) => write!(f, "the policy's batch has no room: {full:?}"),
+            Self::Access { index } => write!(f, "entry {index} cannot be accessed: the table is not what it has to be"),
+            Self::Differs { index, held, expected } => {
+                write!(f, "entry {index} holds {held} in the end, not {expected}")
+            }
+            Self::Gathered { count } => write!(f, "of {count} entries it was told what they held, and not rightly"),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+macro_rules! from {
+    ($($variant:ident($cause:ty),)*) => {
+        $(impl From<$cause> for Error {
+            fn from(cause: $cause) -> Self {
+                Self::$variant(cause)
+            }
+        })*
+    };
+}
+
+from! {
+    Refused(Errno),
+    Failed(Failures),
+    Range(RangeError),
+    Harvest(HarvestError),
+    Full(BatchFull),
+}
+
+impl<M: TableMemory> From<NotValidated<M>> for Error {
+    fn from(error: NotValidated<M>) -> Self {
+        Self::Table(error.failure)
+    }
+}
+
+impl<M: TableMemory> From<NotRetired<M>> for Error {
+    fn from(error: NotRetired<M>) -> Self {
+        Self::Table(error.failure)
+    }
+}
+
+impl<M: TableMemory> From<NotRewritten<M>> for Error {
+    fn from(error: NotRewritten<M>) -> Self {
+        match error {
+            NotRewritten::Retired(error) => error.into(),
+            NotRewritten::Validated(error) => error.into(),
+        }
+    }
+}

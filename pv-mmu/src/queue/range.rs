@@ -1,0 +1,133 @@
+//! Updates of many entries, worked out while the queue is held.
+//!
+//! A range is added in one step as far as there is room, so the entries before and behind it in the batch
+//! are those of one array. What an entry is changed to may depend on what it holds: the step reads it, the
+//! queue being what nothing else can reach meanwhile.
+
+use hypercall::{MmuUpdate, PteSlot, Subject};
+
+use super::{QueueSteps, Reading, VcpuQueue};
+use crate::{caller::Caller, stats::FlushReason};
+
+/// What is to become of an entry.
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// This update.
+    Set(MmuUpdate),
+    /// To be asked again once nothing is pending.
+    AfterFlush,
+}
+
+/// Where a range's updates come from.
+pub trait Source {
+    /// Entry `n` of the range.
+    fn slot(&self, n: usize) -> PteSlot;
+
+    /// What becomes of it; `reading` tells where its present value is found. Asked for once for each
+    /// entry, but for [`Change::AfterFlush`].
+    fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change;
+}
+
+/// Entries `next..end` of a source, still to be added.
+pub struct Range<'s, S> {
+    pub(crate) source: &'s mut S,
+    pub(crate) next: usize,
+    pub(crate) end: usize,
+    /// The next entry's update, when it has been asked for but did not fit.
+    pub(crate) update: Option<MmuUpdate>,
+    pub(crate) immediate: bool,
+    pub(crate) reason: FlushReason,
+    pub(crate) caller: Caller,
+}
+
+impl<S: Source> Range<'_, S> {
+    fn change(&mut self, reading: impl FnOnce(PteSlot) -> Reading) -> Change {
+        if let Some(update) = self.update.take() {
+            return Change::Set(update);
+        }
+        let slot = self.source.slot(self.next);
+        self.source.change(self.next, slot, || reading(slot))
+    }
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
+    /// Adds what there is room for. Answers why the batch is to be handed over now, if it is.
+    #[inline]
+    pub(super) fn fill<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
+        // With nothing pending every entry is as memory has it, and a range has no entry twice.
+        let stopped = if self.batch.is_empty() { self.fill_empty(range) } else { self.fill_each(range) };
+        stopped.or(range.immediate.then_some(range.reason))
+    }
+
+    #[inline]
+    fn fill_empty<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
+        let mut stopped = None;
+        let write = |room: &mut [MmuUpdate]| {
+            let most = room.len();
+            let mut places = room.iter_mut();
+            let (mut at, end) = (range.next, range.end);
+            if let Some(update) = range.update.take() {
+                // There is room for one in an empty queue.
+                places.next().into_iter().for_each(|place| *place = update);
+                at += 1;
+            }
+            while at < end {
+                match range.source.change(at, range.source.slot(at), || Reading::Memory) {
+                    Change::Keep => {}
+                    Change::Set(update) => {
+                        let Some(place) = places.next() else {
+                            (range.update, stopped) = (Some(update), Some(FlushReason::Capacity));
+                            break;
+                        };
+                        *place = update;
+                    }
+                    Change::AfterFlush => {
+                        stopped = Some(FlushReason::ReadHazard);
+                        break;
+                    }
+                }
+                at += 1;
+            }
+            range.next = at;
+            most - places.len()
+        };
+        if self.batch.write_updates(Subject::SELF, write).is_err() {
+            return Some(FlushReason::Capacity);
+        }
+        let added = self.batch.updates().len();
+        if let Some(upper) = self.upper.first_mut() {
+            *upper = false;
+        }
+        (0..added).for_each(|position| self.callers.of_update(position, range.caller));
+        self.stats.queued += if self.counting { added as u64 } else { 0 };
+        stopped
+    }
+
+    fn fill_each<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
+        while range.next < range.end {
+            if self.batch.updates().len() == UPDATES {
+                return Some(FlushReason::Capacity);
+            }
+            match range.change(|slot| self.reading(slot)) {
+                Change::Keep => {}
+                Change::AfterFlush => return Some(FlushReason::ReadHazard),
+                Change::Set(update) => {
+                    let caller = range.caller;
+                    let placed = if range.immediate {
+                        self.append_leaf(update, caller)
+                    } else {
+                        self.place_leaf(update, caller)
+                    };
+                    if placed.is_err() {
+                        range.update = Some(update);
+                        return Some(FlushReason::Capacity);
+                    }
+                    self.asked();
+                }
+            }
+            range.next += 1;
+        }
+        None
+    }
+}
