@@ -9,6 +9,7 @@
 //! and whoever wants to add collects first ([`Step::CollectFirst`]).
 
 mod callback;
+mod digest;
 mod index;
 mod issue;
 mod merge;

@@ -41,6 +41,7 @@ mod asker;
 mod asking;
 mod chain;
 mod counters;
+mod digest;
 mod effect;
 mod history;
 mod queue;
@@ -56,6 +57,7 @@ mod telling;
 mod violation;
 
 use core::fmt;
+use std::hash::Hasher;
 
 use hypercall::{Errno, Mfn, Operation, Pte, PteSlot, VcpuId};
 use parking_lot::Mutex;
@@ -248,6 +250,25 @@ impl Referee {
     #[must_use]
     pub fn pending(&self, vcpu: VcpuId) -> usize {
         self.state.lock().vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.queue.pending())
+    }
+
+    /// Feeds `hasher` with all that further findings depend on: two referees that feed the same will judge
+    /// alike whatever comes. Of arrivals that are remembered to tell a repetition from an invention it
+    /// feeds nothing: whoever compares builds referees that remember none ([`Settings::remembering`]).
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        self.state.lock().digest(hasher);
+    }
+
+    /// Forgets everything it was told; the settings stay.
+    pub fn reset(&self) {
+        let mut state = self.state.lock();
+        *state = State::new(state.settings);
+    }
+
+    /// How many violations were found so far.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.state.lock().violation_count
     }
 
     /// What became of all operations so far.

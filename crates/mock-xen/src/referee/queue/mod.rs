@@ -8,6 +8,7 @@
 mod arrival;
 
 use core::ops::Bound;
+use std::hash::{Hash, Hasher};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use hypercall::{Errno, Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
@@ -110,6 +111,21 @@ impl Queue {
         if let Some(chain) = chains.back_mut() {
             chain.push(moment, write);
         }
+    }
+
+    /// Number of the present run.
+    pub(super) const fn run_now(&self) -> u64 {
+        self.run
+    }
+
+    /// The chains of an entry.
+    pub(super) fn chains_of(&self, key: EntryKey) -> impl Iterator<Item = &Chain> {
+        self.chains.get(&key).into_iter().flatten()
+    }
+
+    /// Feeds what is neither in the requests nor a moment.
+    pub(super) fn digest_rest(&self, hasher: &mut impl Hasher) {
+        (self.run_subject, self.overdue.len(), &self.spare, self.belated).hash(hasher);
     }
 
     /// Requests that have certainly not arrived.

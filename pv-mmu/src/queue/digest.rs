@@ -1,0 +1,35 @@
+//! Telling whether two queues will do alike whatever comes.
+//!
+//! An explorer of interleavings merges equal states, so what is left out must decide nothing: the
+//! counts; where a hashed index keeps what the batch itself says; places behind the end of what is in
+//! use.
+
+use core::hash::{Hash, Hasher};
+
+use super::VcpuQueue;
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Hash for VcpuQueue<UPDATES, CALLS, WORDS> {
+    /// Feeds all that decides what the queue does from now on: two that feed the same do the same. The
+    /// [counts](crate::Stats) are not among it.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.batch.len().hash(hasher);
+        for call in 0..self.batch.len() {
+            self.digest_call(call, hasher);
+        }
+        (self.run_start, self.writes_unnamed, self.collecting, self.multicall_refused, self.counting).hash(hasher);
+        self.callbacks.digest(hasher);
+    }
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
+    fn digest_call<H: Hasher>(&self, call: usize, hasher: &mut H) {
+        let Some(entry) = self.batch.entry(call) else { return };
+        (entry.start, entry.len, self.upper.get(call)).hash(hasher);
+        for item in 0..entry.len {
+            self.batch.operation(call, item).hash(hasher);
+            if self.collecting.is_some() {
+                self.statuses.get(entry, call, item).hash(hasher);
+            }
+        }
+    }
+}
