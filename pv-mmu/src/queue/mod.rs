@@ -259,6 +259,22 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         if self.collecting.is_some() { 0 } else { self.operations() }
     }
 
+    /// The operations waiting to be handed over, in order: for debuggers and pictures.
+    pub fn waiting(&self) -> impl Iterator<Item = Operation> {
+        let calls = if self.collecting.is_some() { 0 } else { self.batch.len() };
+        let of_call = move |call| {
+            let len = self.batch.entry(call).map_or(0, |entry| entry.len);
+            (0..len).filter_map(move |item| self.batch.operation(call, item))
+        };
+        (0..calls).flat_map(of_call)
+    }
+
+    /// The counts (R17), for whoever holds the queue; the guest's own code asks [`Mmu::stats`](crate::Mmu::stats).
+    #[must_use]
+    pub fn counts(&self) -> Stats {
+        Stats { pending: if self.counting { self.pending() } else { 0 }, ..self.stats }
+    }
+
     fn operations(&self) -> u64 {
         (0..self.batch.len()).filter_map(|call| self.batch.entry(call)).map(|entry| u64::from(entry.len)).sum()
     }
@@ -546,7 +562,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
     }
 
     fn stats(&self) -> Stats {
-        Stats { pending: if self.counting { self.pending() } else { 0 }, ..self.stats }
+        self.counts()
     }
 
     fn count(&mut self, on: bool) {

@@ -1,0 +1,308 @@
+//! What code runs on: a coroutine on a vCPU, with points, contexts, masks and locks.
+//!
+//! A [`Cpu`] is the coroutine's own; which vCPU it is on is looked up each time, because between two
+//! points it may have been moved. The order that tells the referee from the design: a wish is told at
+//! the step that takes it ([`Cpu::asked`]), everything else by the operation's own code in
+//! [`crate::guest`].
+
+use core::fmt;
+use std::hash::Hash;
+
+use corosensei::Yielder;
+use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, VcpuId, VirtAddr};
+use mock_xen::{
+    referee::{Asker, Context, TaskId, Wish},
+    testing::{Answer, Failed},
+};
+
+use crate::{
+    design::Design,
+    fixture::{mmuext, update},
+    machine::{Fiber, Machine, Vcpu, mix},
+    point::{Command, What, Yield},
+    scenario::Handler,
+};
+
+/// See the module.
+pub(crate) struct Cpu<'a, D: Design> {
+    pub(crate) machine: &'a Machine<D>,
+    yielder: &'a Yielder<Command, Yield>,
+    id: usize,
+}
+
+impl<D: Design> Clone for Cpu<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Design> Copy for Cpu<'_, D> {}
+
+impl<D: Design> fmt::Debug for Cpu<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cpu").field("fiber", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<'a, D: Design> Cpu<'a, D> {
+    /// The coroutine of number `id`.
+    pub(crate) const fn new(machine: &'a Machine<D>, yielder: &'a Yielder<Command, Yield>, id: usize) -> Self {
+        Self { machine, yielder, id }
+    }
+
+    pub(crate) const fn id(&self) -> usize {
+        self.id
+    }
+
+    pub(crate) fn fiber(&self) -> &'a Fiber {
+        &self.machine.fibers[self.id]
+    }
+
+    /// The number of the vCPU it is on now.
+    pub(crate) fn vcpu_number(&self) -> usize {
+        self.fiber().vcpu.get()
+    }
+
+    pub(crate) fn vcpu_id(&self) -> VcpuId {
+        VcpuId::new(self.vcpu_number() as u32)
+    }
+
+    fn vcpu(&self) -> &'a Vcpu {
+        &self.machine.vcpus[self.vcpu_number()]
+    }
+
+    /// Who acts, as the referee knows him.
+    pub(crate) fn asker(&self) -> Asker {
+        let context = if self.vcpu().in_interrupt.get() { Context::Interrupt } else { Context::Task };
+        Asker { task: TaskId::new(self.id as u64), vcpu: self.vcpu_id(), context }
+    }
+
+    /// Yields once and answers with the command. While the model is drained nothing is yielded.
+    pub(crate) fn suspend(&self, what: Yield) -> Command {
+        if self.machine.draining.get() { Command::Quit } else { self.yielder.suspend(what) }
+    }
+
+    /// Yields for good, drained or not: the coroutine rests here between two ways.
+    pub(crate) fn rest(&self, what: Yield) -> Command {
+        self.yielder.suspend(what)
+    }
+
+    /// A point: whatever may happen here happens, then it goes on.
+    pub(crate) fn point(&self, what: What) {
+        if self.machine.draining.get() {
+            return;
+        }
+        self.mix(what);
+        while let Command::Interrupt(_) | Command::Switch(_) = self.obey(Yield::Point(what)) {}
+        self.machine.log(self.vcpu_number(), || format!("{what:?}"));
+    }
+
+    /// Yields, and does what is commanded between two steps.
+    fn obey(&self, what: Yield) -> Command {
+        let command = self.suspend(what);
+        match command {
+            Command::Interrupt(number) => self.interrupt(number),
+            Command::Switch(next) => self.switch(next),
+            Command::Go | Command::Do(_) | Command::Quit => {}
+        }
+        command
+    }
+
+    /// One more answer on this coroutine's way.
+    pub(crate) fn mix(&self, answer: impl Hash) {
+        let digest = &self.fiber().digest;
+        digest.set(mix(digest.get(), answer));
+    }
+
+    /// The same, with the answer.
+    pub(crate) fn answer<T: Hash>(&self, answer: T) -> T {
+        self.mix(&answer);
+        answer
+    }
+
+    /// Runs `step` with upcalls masked on the vCPU it is on, whose number it is told.
+    pub(crate) fn masked<R>(&self, step: impl FnOnce(usize) -> R) -> R {
+        let (number, id) = (self.vcpu_number(), self.vcpu_id());
+        let masked = &self.vcpu().masked;
+        masked.set(masked.get() + 1);
+        self.machine.referee.masked(id);
+        let answer = step(number);
+        self.machine.referee.unmasked(id);
+        masked.set(masked.get() - 1);
+        answer
+    }
+
+    /// Tells the referee what has been wished, if something has: the step that takes it has begun.
+    pub(crate) fn asked(&self) {
+        if let Some(wish) = self.fiber().wish.take()
+            && !self.machine.draining.get()
+        {
+            self.fiber().request.set(Some(self.machine.referee.ask(self.asker(), wish)));
+            self.machine.log(self.vcpu_number(), || {
+                format!("asks {}", crate::picture::name(&self.machine.fixture, wish.operation()))
+            });
+        }
+    }
+
+    /// Wishes for an operation, has `call` ask for it, and tells the referee what came of that.
+    pub(crate) fn wish(&self, wish: impl Into<Wish>, call: impl FnOnce(&Operation) -> Answer) {
+        let wish = wish.into();
+        self.fiber().wish.set(Some(wish));
+        let answer = call(wish.operation());
+        self.tell_failures(&answer);
+        self.fiber().wish.set(None);
+        if let Some(request) = self.fiber().request.take() {
+            self.point(What::Tell("answered"));
+            self.machine.referee.answered(request);
+        }
+    }
+
+    /// Tells the referee of the failures in an answer.
+    pub(crate) fn tell_failures(&self, answer: &Answer) {
+        answer.failures.iter().for_each(|failed| self.tell_failed(failed));
+    }
+
+    /// Tells the referee of one failure.
+    pub(crate) fn tell_failed(&self, Failed { operation, errno }: &Failed) {
+        let (referee, vcpu) = (&self.machine.referee, self.vcpu_id());
+        match errno {
+            Some(errno) => referee.failed(vcpu, operation, *errno),
+            None => referee.not_attempted(vcpu, operation),
+        }
+    }
+
+    /// What memory holds.
+    pub(crate) fn memory(&self, slot: PteSlot) -> Pte {
+        self.machine.fixture.xen.read_entry(slot).expect("the entry lies in the guest's memory")
+    }
+
+    /// Exchanges an entry in memory, past whatever is queued.
+    pub(crate) fn exchange(&self, slot: PteSlot, pte: Pte) -> Pte {
+        if self.machine.draining.get() {
+            return Pte::EMPTY;
+        }
+        self.machine.referee.trapped_write(self.asker(), slot);
+        self.machine.fixture.xen.trapped_exchange(slot, pte).expect("Xen emulates the exchange")
+    }
+
+    /// Runs the handler of event `number`, with upcalls masked. What it does leaves no trace in the code it
+    /// interrupts but by what is shared.
+    pub(crate) fn interrupt(&self, number: usize) {
+        self.machine.log(self.vcpu_number(), || format!("interrupt {number}"));
+        self.apart(|| {
+            self.mix(("interrupt", number));
+            self.vcpu().in_interrupt.set(true);
+            self.masked(|_| match self.machine.scenario.handlers.get(number) {
+                Some(handler) => self.handle(*handler),
+                None => self.answer_call(),
+            });
+            self.machine.referee.interrupt_end(self.vcpu_id());
+            self.vcpu().in_interrupt.set(false);
+        });
+    }
+
+    fn handle(&self, handler: Handler) {
+        let fixture = &self.machine.fixture;
+        match handler {
+            Handler::Set(entry) => {
+                let wish = update(fixture.slot(entry.into()), fixture.handlers_pte());
+                self.wish(wish, |operation| D::ask_in_interrupt(self, operation));
+            }
+            Handler::FlushTlb => {
+                self.wish(mmuext(MmuextOp::TlbFlushAll), |operation| D::ask_in_interrupt(self, operation));
+            }
+            Handler::Read(entry) => {
+                let slot = fixture.slot(entry.into());
+                let value = D::read_in_interrupt(self, slot);
+                self.tell_read(slot, value);
+            }
+            Handler::Clear(entry) => _ = D::clear_in_interrupt(self, fixture.slot(entry.into())),
+        }
+    }
+
+    /// Tells the referee what an accessor answered.
+    pub(crate) fn tell_read(&self, slot: PteSlot, value: Pte) {
+        if !self.machine.draining.get() {
+            self.machine.referee.read(self.asker(), slot, value, self.memory(slot));
+        }
+    }
+
+    /// Another vCPU wants this one off a table: here it leaves it, and flushes.
+    fn answer_call(&self) {
+        D::flush_in_interrupt(self);
+        self.vcpu().called.set(false);
+    }
+
+    /// Calls every other vCPU that runs, or may still have queued, something of `table`, and waits until
+    /// each has answered.
+    pub(crate) fn call_others(&self, _table: Mfn) {
+        let here = self.vcpu_number();
+        let others = || self.machine.vcpus.iter().enumerate().filter(|(number, _)| *number != here);
+        let is_online = |number: usize| self.machine.online.get().contains(VcpuId::new(number as u32));
+        others().filter(|(number, _)| is_online(*number)).for_each(|(_, vcpu)| vcpu.called.set(true));
+        while others().any(|(_, vcpu)| vcpu.called.get()) && !self.machine.draining.get() {
+            self.mix("waits");
+            self.obey(Yield::Answers);
+        }
+    }
+
+    /// Takes a lock: spins with preemption off, or sleeps until it is free.
+    pub(crate) fn lock(&self, number: usize) {
+        let lock = &self.machine.locks[number];
+        self.point(What::Tell("lock"));
+        while lock.get().is_some() && !self.machine.draining.get() {
+            self.obey(Yield::Lock(number));
+        }
+        lock.set(Some(self.id));
+        if !self.machine.scenario.sleeping_locks {
+            let preempt_off = &self.fiber().preempt_off;
+            preempt_off.set(preempt_off.get() + 1);
+        }
+    }
+
+    /// Gives it back.
+    pub(crate) fn unlock(&self, number: usize) {
+        let is_held = self.machine.locks[number].get() == Some(self.id);
+        if is_held {
+            self.machine.locks[number].set(None);
+            let preempt_off = &self.fiber().preempt_off;
+            preempt_off.set(preempt_off.get().saturating_sub(1));
+        }
+    }
+
+    /// Switches to the coroutine `next`, and returns when somebody has switched back.
+    pub(crate) fn switch(&self, next: usize) {
+        self.machine.log(self.vcpu_number(), || format!("switches to {}", crate::picture::who(next, self.machine.scenario.tasks())));
+        let vcpu = self.vcpu_id();
+        self.apart(|| {
+            self.mix(("switch", next));
+            let loads = self.loads(next);
+            self.masked(|_| {
+                for load in &loads {
+                    let asker = Asker { context: Context::Switch, ..self.asker() };
+                    self.machine.referee.ask(asker, *load);
+                }
+                D::switch(self, next, &loads);
+            });
+            let [prev, next] = [self.id, next].map(|fiber| TaskId::new(fiber as u64));
+            self.machine.referee.switch(vcpu, prev, next);
+        });
+        self.suspend(Yield::Switched(next));
+    }
+
+    fn loads(&self, next: usize) -> Vec<Operation> {
+        let root = self.machine.fixture.root(next).filter(|_| self.machine.scenario.switch_loads);
+        let stack = Operation::StackSwitch { ss: 0xe02b, sp: VirtAddr::unchecked(0x8000_0000 + next as u64 * 0x1000) };
+        root.into_iter().flat_map(|table| [mmuext(MmuextOp::NewBaseptr { table }), stack]).collect()
+    }
+
+    /// Runs `other` in the middle of what this coroutine does, and leaves that as it was.
+    fn apart(&self, other: impl FnOnce()) {
+        let fiber = self.fiber();
+        let kept = (fiber.digest.get(), fiber.wish.take(), fiber.request.take());
+        other();
+        fiber.digest.set(kept.0);
+        fiber.wish.set(kept.1);
+        fiber.request.set(kept.2);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a model's tasks and handlers do, and what may happen to them.
+
+use crate::explore::Bounds;
+
+/// How regions nest (R4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// A region never nests.
+    Strict,
+    /// Enter and leave count.
+    Nested,
+}
+
+/// One operation of a task, told to the referee and asked of the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Enters a region.
+    Enter,
+    /// Leaves one.
+    Leave,
+    /// Pauses laziness.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Sets an entry to a value nobody else writes.
+    Set(u8),
+    /// Sets an entry to a value the hypervisor refuses.
+    Refused(u8),
+    /// Flushes every TLB.
+    FlushTlb,
+    /// An operation that may not wait, even inside a region (R10).
+    Sync,
+    /// Hands over what is queued; the region goes on.
+    Flush,
+    /// Reads an entry by the library's accessor (R11).
+    Read(u8),
+    /// Empties an entry at once and looks at what it held (R10).
+    Clear(u8),
+    /// Sets this many entries from entry 0 on by one call.
+    Range(u8),
+    /// Takes a lock: spinning and with preemption off, or sleeping as on RT, as the scenario says.
+    Lock(u8),
+    /// Gives it back.
+    Unlock(u8),
+    /// Unpins the address space of this task, once nobody is on it any more (R12).
+    Unpin(u8),
+    /// Switches counting on or off (R18).
+    Count(bool),
+    /// Takes the vCPU of this number offline, once what is queued there is out.
+    Offline(u8),
+    /// Brings it online again.
+    Online(u8),
+}
+
+impl Step {
+    /// The step as one letter and, where that is not all, a number.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Enter => "E".into(),
+            Self::Leave => "L".into(),
+            Self::Pause => "P".into(),
+            Self::Resume => "R".into(),
+            Self::Set(entry) => format!("S{entry}"),
+            Self::Refused(entry) => format!("X{entry}"),
+            Self::FlushTlb => "T".into(),
+            Self::Sync => "Y".into(),
+            Self::Flush => "F".into(),
+            Self::Read(entry) => format!("G{entry}"),
+            Self::Clear(entry) => format!("C{entry}"),
+            Self::Range(count) => format!("N{count}"),
+            Self::Lock(lock) => format!("K{lock}"),
+            Self::Unlock(lock) => format!("U{lock}"),
+            Self::Unpin(task) => format!("Z{task}"),
+            Self::Count(on) => format!("Q{}", u8::from(on)),
+            Self::Offline(vcpu) => format!("D{vcpu}"),
+            Self::Online(vcpu) => format!("B{vcpu}"),
+        }
+    }
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// These steps.
+    Fixed(Vec<Step>),
+    /// Every program of at most `length` steps from `alphabet`: at each step, any. Programs that only
+    /// differ in the names of entries are one: entry 0 is the first that anybody writes.
+    Any {
+        /// The steps.
+        alphabet: Vec<Step>,
+        /// How many.
+        length: usize,
+    },
+}
+
+impl Program {
+    /// How many programs that is, entries' names counted as different.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Fixed(_) => 1,
+            Self::Any { alphabet, length } => (0..=*length as u32).map(|n| (alphabet.len() as u64).pow(n)).sum(),
+        }
+    }
+}
+
+/// What a handler of an event does, with upcalls masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Handler {
+    /// Sets an entry.
+    Set(u8),
+    /// Flushes TLBs.
+    FlushTlb,
+    /// Reads an entry.
+    Read(u8),
+    /// Empties an entry.
+    Clear(u8),
+}
+
+/// A guest's doings, and the bounds within which everything that can happen to them is looked at.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name, beginning with the number of what it is: `S17`, `B13a`, `R9`.
+    pub name: &'static str,
+    /// What it shows, in a sentence.
+    pub about: &'static str,
+    /// How regions nest.
+    pub profile: Profile,
+    /// vCPUs.
+    pub vcpus: usize,
+    /// What each task does.
+    pub programs: Vec<Program>,
+    /// What each event does.
+    pub handlers: Vec<Handler>,
+    /// Whether a switch loads the next task's base pointer and stack along with what is queued.
+    pub switch_loads: bool,
+    /// Whether locks sleep, as on RT.
+    pub sleeping_locks: bool,
+    /// How far to look.
+    pub bounds: Bounds,
+}
+
+impl Scenario {
+    /// A scenario of two vCPUs without events.
+    #[must_use]
+    pub fn new(name: &'static str, about: &'static str, profile: Profile, programs: Vec<Program>) -> Self {
+        Self {
+            name,
+            about,
+            profile,
+            vcpus: 2,
+            programs,
+            handlers: Vec::new(),
+            switch_loads: false,
+            sleeping_locks: false,
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// How many tasks there are.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.programs.len()
+    }
+}
