@@ -12,6 +12,7 @@ use crate::{
     Callback, Context, ContextSwitch, Dynamic, Failure, Interrupt, Outside, Platform, Region, Report, Stats, Status,
     TaskState,
     caller::Caller,
+    planted::{Fault, Planted},
     queue::{Notice, QueueSteps, Range, Reading, Request, Step},
     stats::FlushReason,
 };
@@ -147,6 +148,19 @@ impl<'p, P: Platform> Mmu<'p, P> {
         self.platform.with_vcpu(|queue, _| queue.count(on));
     }
 
+    /// Which rule is broken on purpose.
+    #[cfg(feature = "planted")]
+    pub(crate) fn planted(self) -> Planted {
+        Planted { fault: self.platform.planted() }
+    }
+
+    /// None is broken on purpose.
+    #[cfg(not(feature = "planted"))]
+    #[inline]
+    pub(crate) const fn planted(self) -> Planted {
+        Planted::NONE
+    }
+
     pub(crate) const fn platform(self) -> &'p P {
         self.platform
     }
@@ -163,6 +177,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
             return Ok(());
         };
         let request = Request { operation, ..request };
+        let mode = self.planted_mode(mode);
         let status = match mode {
             Mode::Lazy => {
                 self.step(&mut told, |queue, hypervisor| queue.add(&request, P::ON_FAILURE, hypervisor));
@@ -206,8 +221,35 @@ impl<'p, P: Platform> Mmu<'p, P> {
         Ok(())
     }
 
+    /// The mode, unless a fault makes it another.
+    fn planted_mode(self, mode: Mode) -> Mode {
+        let planted = self.planted();
+        if planted.has(Fault::DividedStep) || planted.has(Fault::OutsideLooks) && !matches!(mode, Mode::Lazy) {
+            self.platform.with_vcpu(|_, _| ());
+        }
+        match mode {
+            Mode::Immediate(FlushReason::Immediate) if planted.has(Fault::OutsideWaits) => Mode::Lazy,
+            Mode::Immediate(FlushReason::Interrupt) if planted.has(Fault::HandlerWaits) => Mode::Lazy,
+            mode => mode,
+        }
+    }
+
+    /// Whether a fault keeps what is queued from being handed over for `reason`.
+    fn planted_keeps(self, reason: FlushReason) -> bool {
+        let planted = self.planted();
+        match reason {
+            FlushReason::Leave => planted.has(Fault::LeaveKeeps),
+            FlushReason::Pause => planted.has(Fault::PauseKeeps),
+            FlushReason::Switch => planted.has(Fault::SwitchKeeps),
+            _ => false,
+        }
+    }
+
     /// Hands over what is queued on the caller's vCPU.
     pub(crate) fn flush(self, reason: FlushReason, mut told: Told<'_>) {
+        if self.planted_keeps(reason) {
+            return;
+        }
         self.step(&mut told, |queue, hypervisor| queue.flush(reason, P::ON_FAILURE, hypervisor));
     }
 
@@ -219,6 +261,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
         let memory = self.platform.read_pte(slot);
         match reading {
+            _ if self.planted().has(Fault::ReadsMemory) => memory,
             Reading::Pending(overlay) => overlay.over(memory),
             Reading::Memory | Reading::Flush => memory,
         }
@@ -226,7 +269,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
 
     /// Replaces an entry in memory, behind whatever is queued that it must not overtake (R10).
     pub(crate) fn exchange(self, slot: PteSlot, pte: Pte, told: Told<'_>) -> Pte {
-        if self.platform.with_vcpu(|queue, _| queue.conflicts(slot)) {
+        if self.platform.with_vcpu(|queue, _| queue.conflicts(slot)) && !self.planted().has(Fault::ExchangeOvertakes) {
             self.flush(FlushReason::ReadHazard, told);
         }
         self.platform.exchange_pte(slot, pte)
@@ -277,7 +320,9 @@ impl<'p, P: Platform> Mmu<'p, P> {
             MmuextOp::TlbFlushMulti { vcpus } => MmuextOp::TlbFlushMulti { vcpus: present(vcpus) },
             MmuextOp::InvlpgMulti { address, vcpus } => MmuextOp::InvlpgMulti { address, vcpus: present(vcpus) },
             MmuextOp::Unpin { table } => {
-                self.platform.flush_others(table);
+                if !self.planted().has(Fault::OthersStay) {
+                    self.platform.flush_others(table);
+                }
                 op
             }
             op => op,

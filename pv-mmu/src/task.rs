@@ -169,6 +169,11 @@ impl TaskState {
         if self.depth > 0 && self.profile == Profile::Strict {
             return Err(EnterError::Nested);
         }
+        self.enter_nested()
+    }
+
+    /// One level deeper, whatever the profile.
+    pub(crate) fn enter_nested(&mut self) -> Result<(), EnterError> {
         self.depth = self.depth.checked_add(1).ok_or(EnterError::TooDeep)?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::hash::Hash;
 use corosensei::Yielder;
 use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, VcpuId, VirtAddr};
 use mock_xen::{
-    referee::{Asker, Context, TaskId, Wish},
+    referee::{Asker, Context, Rule, TaskId, Wish},
     testing::{Answer, Failed},
 };
 
@@ -20,6 +20,7 @@ use crate::{
     fixture::{mmuext, update},
     machine::{Fiber, Machine, Vcpu, mix},
     point::{Command, What, Yield},
+    found::Found,
     scenario::Handler,
 };
 
@@ -216,7 +217,16 @@ impl<'a, D: Design> Cpu<'a, D> {
                 let value = D::read_in_interrupt(self, slot);
                 self.tell_read(slot, value);
             }
+            Handler::NotHeldOff => self.must_refuse(),
             Handler::Clear(entry) => _ = D::clear_in_interrupt(self, fixture.slot(entry.into())),
+        }
+    }
+
+    /// The platform of whoever comes in the middle of a step finds the queue in use.
+    fn must_refuse(&self) {
+        let is_within = self.vcpu().masked.get() > 1;
+        if is_within && !D::is_in_use(&self.machine.shared.borrow(), self.vcpu_number()) {
+            self.machine.note(Found::Assertion { rule: Rule::R9, what: "a queue can be had in the middle of a step" });
         }
     }
 
@@ -238,11 +248,49 @@ impl<'a, D: Design> Cpu<'a, D> {
     pub(crate) fn call_others(&self, _table: Mfn) {
         let here = self.vcpu_number();
         let others = || self.machine.vcpus.iter().enumerate().filter(|(number, _)| *number != here);
-        let is_online = |number: usize| self.machine.online.get().contains(VcpuId::new(number as u32));
-        others().filter(|(number, _)| is_online(*number)).for_each(|(_, vcpu)| vcpu.called.set(true));
+        others().filter(|(number, _)| self.machine.is_online(*number)).for_each(|(_, vcpu)| vcpu.called.set(true));
         while others().any(|(_, vcpu)| vcpu.called.get()) && !self.machine.draining.get() {
             self.mix("waits");
             self.obey(Yield::Answers);
+        }
+    }
+
+    /// Gives the vCPU away, ready to go on.
+    pub(crate) fn sleep(&self) {
+        while !matches!(self.obey(Yield::Sleep), Command::Switch(_) | Command::Quit) {}
+    }
+
+    /// Switches bottom halves off or on.
+    pub(crate) fn soft(&self, off: bool) {
+        let (fiber, step) = (self.fiber(), if off { 1 } else { -1 });
+        fiber.soft_off.set(off);
+        fiber.preempt_off.set(fiber.preempt_off.get().saturating_add_signed(step));
+    }
+
+    /// Takes another vCPU offline: whatever runs there leaves it, and nothing is left in its queue.
+    pub(crate) fn offline(&self, vcpu: usize) {
+        let state = &self.machine.vcpus[vcpu];
+        self.point(What::Tell("offline"));
+        if vcpu == self.vcpu_number() || !self.machine.is_online(vcpu) || state.dying.replace(true) {
+            return;
+        }
+        while !matches!(self.obey(Yield::Quiet(vcpu)), Command::Go | Command::Quit) {}
+        self.must_be_empty(vcpu);
+        let others = (0..self.machine.vcpus.len()).filter(|other| *other != vcpu && self.machine.is_online(*other));
+        self.machine.online.set(others.map(|other| VcpuId::new(other as u32)).collect());
+        state.dying.set(false);
+    }
+
+    /// Brings it online again.
+    pub(crate) fn online_again(&self, vcpu: usize) {
+        self.point(What::Tell("online"));
+        self.machine.online.set(self.machine.online.get().with(VcpuId::new(vcpu as u32)));
+    }
+
+    /// A vCPU that does not run keeps nothing.
+    pub(crate) fn must_be_empty(&self, vcpu: usize) {
+        if !D::queued(&self.machine.shared.borrow(), vcpu).is_empty() {
+            self.machine.note(Found::Assertion { rule: Rule::R8, what: "operations are left on a vCPU that does not run" });
         }
     }
 

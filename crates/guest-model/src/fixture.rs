@@ -31,7 +31,7 @@ impl Fixture {
         let table = builder.new_frame();
         builder.table(table, Level::L1).pin(table);
         let pages = (0..PAGES).map(|_| builder.new_frame()).collect();
-        let roots: Vec<Mfn> = (0..vcpus + tasks).map(|_| builder.new_frame()).collect();
+        let roots: Vec<Mfn> = (0..vcpus.max(tasks)).map(|_| builder.new_frame()).collect();
         for root in &roots {
             builder.table(*root, Level::L4).pin(*root);
         }
@@ -41,7 +41,7 @@ impl Fixture {
         let xen = builder.build().expect("the layout is fixed and sound");
         (0..vcpus as u32).for_each(|vcpu| xen.set_schedule(VcpuId::new(vcpu), Step));
         let kept = xen.keep();
-        Self { xen, kept, table, pages, roots: roots.into_iter().skip(vcpus).collect() }
+        Self { xen, kept, table, pages, roots: roots.into_iter().take(tasks).collect() }
     }
 
     /// Entry `number` of the table.
@@ -76,7 +76,7 @@ impl Fixture {
         self.pages.iter().position(|page| *page == frame)
     }
 
-    /// The root of a task's address space; of a vCPU's own where there is no such task.
+    /// The root of a task's address space. Each vCPU begins on that of the task of its number.
     pub(crate) fn root(&self, task: usize) -> Option<Mfn> {
         self.roots.get(task).copied()
     }

@@ -7,13 +7,14 @@
 
 use std::cell::Cell;
 
-use hypercall::{MmuextOp, PteSlot};
+use hypercall::{MmuextOp, Operation, PteSlot};
 use mock_xen::referee::{TaskId, Wish};
 
 use crate::{
     cpu::Cpu,
     design::Design,
     fixture::{Fixture, mmuext, update},
+    found::Found,
     machine::mix,
     point::{Command, What, Yield},
     scenario::{Program, Step},
@@ -57,7 +58,6 @@ impl<D: Design> Guest<'_, D> {
         let mut number = 0;
         while let Some(step) = self.next(number) {
             number += 1;
-            self.cpu.fiber().operation.set(number);
             self.step(step, number);
         }
         self.begin(usize::MAX);
@@ -110,7 +110,7 @@ impl<D: Design> Guest<'_, D> {
             Step::Set(entry) => self.ask(update(slot(entry), fixture.pte(cpu.id(), number))),
             Step::Refused(entry) => self.ask(update(slot(entry), fixture.refused_pte())),
             Step::FlushTlb => self.ask(mmuext(MmuextOp::TlbFlushAll)),
-            Step::Sync => self.sync(number),
+            Step::Sync => self.ask_at_once(mmuext(MmuextOp::SetLdt { base: Fixture::address(number), entries: 0 })),
             Step::Read(entry) => self.read(slot(entry)),
             Step::Clear(entry) => _ = D::clear(&cpu, local, slot(entry)),
             Step::Range(count) => self.range(count.into(), number),
@@ -122,7 +122,13 @@ impl<D: Design> Guest<'_, D> {
                 }
             }
             Step::Count(on) => D::count(&cpu, on),
-            Step::Offline(_) | Step::Online(_) => {}
+            Step::Map(entry) => self.ask_at_once(update(slot(entry), fixture.pte(cpu.id(), number))),
+            Step::Sleep => cpu.sleep(),
+            Step::SoftOff => cpu.soft(true),
+            Step::SoftOn => cpu.soft(false),
+            Step::Offline(vcpu) => cpu.offline(vcpu.into()),
+            Step::Online(vcpu) => cpu.online_again(vcpu.into()),
+            Step::Suspend => self.suspend(),
         }
     }
 
@@ -178,15 +184,36 @@ impl<D: Design> Guest<'_, D> {
 
     fn ask(&mut self, wish: impl Into<Wish>) {
         let (cpu, local) = (self.cpu, &mut self.local);
+        let before = cpu.fiber().steps.get();
+        let is_lazy = D::is_lazy(local);
         cpu.wish(wish, |operation| D::ask(&cpu, local, operation));
+        let steps = cpu.fiber().steps.get() - before;
+        if !is_lazy && steps > 1 {
+            cpu.machine.note(Found::Costly { steps });
+        }
     }
 
-    /// An operation that may not wait: a descriptor table, in a pause of its own.
-    fn sync(&mut self, number: usize) {
-        self.region(Step::Pause);
-        let base = Fixture::address(number);
-        self.ask(Wish::new(mmuext(MmuextOp::SetLdt { base, entries: 0 })).immediate());
-        self.region(Step::Resume);
+    /// An operation that may not wait: in a pause of its own, if the design has such a thing.
+    fn ask_at_once(&mut self, operation: Operation) {
+        let wish = Wish::new(operation).immediate();
+        if D::PAUSES {
+            self.region(Step::Pause);
+            self.ask(wish);
+            self.region(Step::Resume);
+        } else {
+            let (cpu, local) = (self.cpu, &mut self.local);
+            cpu.wish(wish, |operation| D::ask_at_once(&cpu, local, operation));
+        }
+    }
+
+    /// Every other vCPU goes offline; then nothing is queued anywhere.
+    fn suspend(&mut self) {
+        let here = self.cpu.vcpu_number();
+        let others = (0..self.cpu.machine.vcpus.len()).filter(|vcpu| *vcpu != here);
+        others.clone().for_each(|vcpu| self.cpu.offline(vcpu));
+        self.region(Step::Flush);
+        (0..self.cpu.machine.vcpus.len()).for_each(|vcpu| self.cpu.must_be_empty(vcpu));
+        others.for_each(|vcpu| self.cpu.online_again(vcpu));
     }
 
     /// Tells the referee of the value only if nobody else has asked for anything meanwhile: otherwise

@@ -31,8 +31,10 @@ pub(crate) struct Fiber {
     pub(crate) wish: Cell<Option<Wish>>,
     /// What it has been told of last.
     pub(crate) request: Cell<Option<RequestId>>,
-    /// The operation it is at.
-    pub(crate) operation: Cell<usize>,
+    /// Whether bottom halves are off.
+    pub(crate) soft_off: Cell<bool>,
+    /// Steps against a vCPU it has taken.
+    pub(crate) steps: Cell<u32>,
 }
 
 /// One vCPU.
@@ -46,6 +48,8 @@ pub(crate) struct Vcpu {
     pub(crate) in_interrupt: Cell<bool>,
     /// Whether it has been called to flush and has not answered.
     pub(crate) called: Cell<bool>,
+    /// Whether it is going offline: whatever runs there is to leave it.
+    pub(crate) dying: Cell<bool>,
 }
 
 /// The shared part of a model.
@@ -111,6 +115,10 @@ impl<D: Design> Machine<D> {
         fiber < self.scenario.tasks()
     }
 
+    pub(crate) fn is_online(&self, vcpu: usize) -> bool {
+        self.online.get().contains(VcpuId::new(vcpu as u32))
+    }
+
     /// Makes everything as it was in the beginning. No coroutine is in the middle of anything.
     pub(crate) fn reset(&self) {
         self.fixture.xen.restore(&self.fixture.kept);
@@ -122,13 +130,14 @@ impl<D: Design> Machine<D> {
             fiber.digest.set(0);
             fiber.wish.set(None);
             fiber.request.set(None);
-            fiber.operation.set(0);
+            fiber.soft_off.set(false);
         }
         for (number, vcpu) in self.vcpus.iter().enumerate() {
             vcpu.current.set(self.idle(number));
             vcpu.masked.set(0);
             vcpu.in_interrupt.set(false);
             vcpu.called.set(false);
+            vcpu.dying.set(false);
             let id = VcpuId::new(number as u32);
             let processor = self.fixture.xen.processor(id);
             self.referee.loaded(id, processor.base, processor.user_base);
@@ -161,10 +170,11 @@ impl<D: Design> Machine<D> {
         self.referee.digest(hasher);
         D::digest(&self.shared.borrow(), hasher);
         for fiber in &self.fibers {
-            (fiber.vcpu.get(), fiber.preempt_off.get(), fiber.digest.get()).hash(hasher);
+            (fiber.vcpu.get(), fiber.preempt_off.get(), fiber.soft_off.get(), fiber.digest.get()).hash(hasher);
         }
         for vcpu in &self.vcpus {
-            (vcpu.current.get(), vcpu.masked.get(), vcpu.in_interrupt.get(), vcpu.called.get()).hash(hasher);
+            (vcpu.current.get(), vcpu.masked.get(), vcpu.in_interrupt.get()).hash(hasher);
+            (vcpu.called.get(), vcpu.dying.get()).hash(hasher);
         }
         self.locks.iter().for_each(|lock| lock.get().hash(hasher));
         (self.online.get(), self.named.get()).hash(hasher);

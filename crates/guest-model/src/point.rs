@@ -45,6 +45,10 @@ pub(crate) enum Yield {
     Lock(usize),
     /// Waits until every vCPU has answered its call.
     Answers,
+    /// Waits until this vCPU is idle.
+    Quiet(usize),
+    /// Gives its vCPU away, ready to go on.
+    Sleep,
     /// The task has ended and has to be switched away from.
     Finished,
     /// Has switched to another coroutine.

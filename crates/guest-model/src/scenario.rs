@@ -47,10 +47,22 @@ pub enum Step {
     Unpin(u8),
     /// Switches counting on or off (R18).
     Count(bool),
+    /// Sets an entry that has to be effective at once: a mapping made by `kmap_local`, or by the handler of a
+    /// fault that the task itself has caused.
+    Map(u8),
+    /// Gives the vCPU away, as an allocation may.
+    Sleep,
+    /// Switches bottom halves off, and preemption with them.
+    SoftOff,
+    /// Switches them on.
+    SoftOn,
     /// Takes the vCPU of this number offline, once what is queued there is out.
     Offline(u8),
     /// Brings it online again.
     Online(u8),
+    /// Suspends and resumes the guest: the other vCPUs go offline, nothing may be queued anywhere, they come
+    /// back.
+    Suspend,
 }
 
 impl Step {
@@ -74,6 +86,11 @@ impl Step {
             Self::Unlock(lock) => format!("U{lock}"),
             Self::Unpin(task) => format!("Z{task}"),
             Self::Count(on) => format!("Q{}", u8::from(on)),
+            Self::Map(entry) => format!("M{entry}"),
+            Self::Sleep => "W".into(),
+            Self::SoftOff => "H0".into(),
+            Self::SoftOn => "H1".into(),
+            Self::Suspend => "A".into(),
             Self::Offline(vcpu) => format!("D{vcpu}"),
             Self::Online(vcpu) => format!("B{vcpu}"),
         }
@@ -118,6 +135,9 @@ pub enum Handler {
     Read(u8),
     /// Empties an entry.
     Clear(u8),
+    /// Nothing that concerns the library: the handler of an event that masking upcalls does not hold off, as
+    /// an NMI's. It comes within steps too, looks for the queue, and keeps away from it.
+    NotHeldOff,
 }
 
 /// A guest's doings, and the bounds within which everything that can happen to them is looked at.
@@ -141,6 +161,9 @@ pub struct Scenario {
     pub sleeping_locks: bool,
     /// How far to look.
     pub bounds: Bounds,
+    /// Which rule the library breaks on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<pv_mmu::Fault>,
 }
 
 impl Scenario {
@@ -157,6 +180,8 @@ impl Scenario {
             switch_loads: false,
             sleeping_locks: false,
             bounds: Bounds::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 

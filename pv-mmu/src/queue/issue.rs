@@ -16,7 +16,7 @@
 use hypercall::{Entry, EntryKind, Hypervisor, Operation, Outcome, issue_operation};
 
 use super::{Position, VcpuQueue};
-use crate::{Failure, FailurePolicy, Status, stats::FlushReason};
+use crate::{Failure, FailurePolicy, Status, planted::Fault, stats::FlushReason};
 
 /// Where something went wrong.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             match self.hand_over(hypervisor) {
                 None => {
                     self.tally(Status::Applied, operations);
-                    self.forget();
+                    self.forget_unless_planted(reason, hypervisor);
                 }
                 Some(trouble) => {
                     self.settle(trouble, policy, hypervisor);
@@ -246,12 +246,21 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             }
             self.collecting = Some(Position { item: position.item + 1, ..position });
             let status = self.statuses.get(entry, call, position.item);
-            if status != Status::Applied {
+            if status != Status::Applied && !self.planted.has(Fault::RefusalForgotten) {
                 let operation = self.batch.operation(call, position.item)?;
                 return Some(Failure::new(operation, status, self.callers.get(entry, position.item)));
             }
         }
         None
+    }
+
+    fn forget_unless_planted<H: Hypervisor>(&mut self, reason: FlushReason, hypervisor: &mut H) {
+        if self.planted.has(Fault::CapacityRepeats) && reason == FlushReason::Capacity
+            || self.planted.has(Fault::BatchTwice) && self.batch.len() > 1
+        {
+            let _again = self.hand_over(hypervisor);
+        }
+        self.forget();
     }
 
     fn forget(&mut self) {

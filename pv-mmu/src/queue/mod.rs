@@ -29,6 +29,7 @@ use self::{
 use crate::{
     Failure, FailurePolicy, Status,
     caller::{Caller, Callers},
+    planted::{Fault, Planted},
     stats::{FlushReason, Stats},
 };
 
@@ -215,6 +216,7 @@ pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const 
     callers: Callers<UPDATES, WORDS>,
     stats: Stats,
     counting: bool,
+    planted: Planted,
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Default for VcpuQueue<UPDATES, CALLS, WORDS> {
@@ -250,7 +252,14 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             callers: Callers::new(),
             stats: Stats::ZERO,
             counting: true,
+            planted: Planted::NONE,
         }
+    }
+
+    /// From now on the queue breaks a rule.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, fault: crate::Fault) {
+        self.planted.fault = Some(fault);
     }
 
     /// Operations waiting to be handed over.
@@ -336,19 +345,23 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn merge(&mut self, update: MmuUpdate, caller: Caller) -> bool {
         let updates = self.batch.updates();
         let Some(position) = self.index.newest(updates, update.slot) else { return false };
-        if position < self.run_start {
+        if position < self.run_start && !self.planted.has(Fault::JoinsAcross) {
             return false;
         }
         let Some(joined) = updates.get(position).and_then(|older| combine(*older, update)) else { return false };
         self.batch.amend(position, joined);
         self.callers.of_update(position, caller);
-        self.stats.merged += u64::from(self.counting);
+        self.stats.merged += u64::from(self.counting && !self.planted.has(Fault::JoinUncounted));
         true
     }
 
     /// Drops pending TLB flushes beside `op` that it makes needless; `true` where one that stays
     /// makes `op` itself so.
     fn supersede(&mut self, op: &MmuextOp, domain: DomId) -> bool {
+        if self.planted.has(Fault::FlushDropped) && self.waiting().any(|older| is_tlb_flush(&older)) {
+            self.stats.superseded += u64::from(self.counting);
+            return true;
+        }
         while let Some((position, last)) = self.last_flush(domain) {
             if covers(&last, op) {
                 self.stats.superseded += u64::from(self.counting);
@@ -382,7 +395,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     #[inline]
     fn place(&mut self, request: &Request) -> Result<(), BatchFull> {
         let absorbed = match request.operation {
-            Operation::Update { update, .. } if request.height == Height::Leaf && self.run_is_open(request) => {
+            Operation::Update { update, .. } if request.height == Height::Leaf && self.may_join(request) => {
                 self.merge(update, request.caller)
             }
             Operation::Mmuext { op, domain } if op.is_tlb_flush() => self.supersede(&op, domain),
@@ -413,6 +426,11 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     }
 
     #[inline]
+    fn may_join(&self, request: &Request) -> bool {
+        self.run_is_open(request) || self.planted.has(Fault::JoinsAcross)
+    }
+
+    #[inline]
     const fn step<T>(&self, answer: T) -> Step<T>
     where
         T: Copy,
@@ -424,6 +442,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     const fn has_notices(&self) -> bool {
         self.collecting.is_some() || self.multicall_refused.is_some() || self.callbacks.any_due()
     }
+}
+
+const fn is_tlb_flush(operation: &Operation) -> bool {
+    matches!(operation, Operation::Mmuext { op, .. } if op.is_tlb_flush())
 }
 
 /// Whether an operation may write page-table entries other than one it names by its slot.
@@ -485,6 +507,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         }
         if range.next < range.end {
             self.issue(FlushReason::Capacity, policy, hypervisor);
+            if self.planted.has(Fault::RangeUndivided) {
+                return self.add_range(range, policy, hypervisor);
+            }
         } else if range.immediate {
             self.issue(range.reason, policy, hypervisor);
         }
@@ -566,6 +591,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
     }
 
     fn count(&mut self, on: bool) {
+        if self.planted.has(Fault::CountingEmpties) && !on {
+            self.batch.clear();
+        }
         let pending = self.pending();
         match (self.counting, on) {
             (false, true) => self.stats.queued += pending,

@@ -3,6 +3,7 @@
 //! The same scenarios run on each. A design does in its own way what it is asked by [`Cpu`], and every
 //! step in which it touches what is shared is a point of its own.
 
+mod linux;
 mod pv_mmu;
 
 use std::fmt::Debug;
@@ -11,7 +12,7 @@ use std::hash::Hasher;
 use hypercall::{Operation, Pte, PteSlot};
 use mock_xen::testing::Answer;
 
-pub(crate) use self::pv_mmu::PvMmu;
+pub(crate) use self::{linux::{Linux, V6_6, V7_0, Y2006, Y2009, Y2009Native, Y2026, Y2026Debug}, pv_mmu::PvMmu};
 use crate::{cpu::Cpu, scenario::Scenario};
 
 /// A batcher's way of doing lazy regions.
@@ -22,6 +23,8 @@ pub(crate) trait Design: Sized + 'static {
     type Shared: Debug;
     /// Operations that may be issued at most in one stretch with upcalls masked (R15).
     const MASKED_BOUND: u32;
+    /// Whether what may not wait is asked for in a pause.
+    const PAUSES: bool;
 
     /// What is shared, as it is in the beginning.
     fn shared(scenario: &Scenario) -> Self::Shared;
@@ -34,6 +37,12 @@ pub(crate) trait Design: Sized + 'static {
 
     /// What is queued on a vCPU, for pictures.
     fn queued(shared: &Self::Shared, vcpu: usize) -> Vec<Operation>;
+
+    /// Whether a step against a vCPU's queue is under way.
+    fn is_in_use(shared: &Self::Shared, vcpu: usize) -> bool;
+
+    /// Whether a task that keeps this may have operations wait.
+    fn is_lazy(local: &Self::Local) -> bool;
 
     /// Enters a region.
     fn enter(cpu: &Cpu<'_, Self>, local: &mut Self::Local) -> Answer;
@@ -49,6 +58,9 @@ pub(crate) trait Design: Sized + 'static {
 
     /// Takes an operation of a task.
     fn ask(cpu: &Cpu<'_, Self>, local: &mut Self::Local, operation: &Operation) -> Answer;
+
+    /// Takes an operation that has to be effective when this returns, region or not.
+    fn ask_at_once(cpu: &Cpu<'_, Self>, local: &mut Self::Local, operation: &Operation) -> Answer;
 
     /// Sets entries from `slot` on; `pte_of` gives each and is called when it is taken.
     fn ask_range(

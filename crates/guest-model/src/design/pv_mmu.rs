@@ -93,6 +93,7 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
 
     fn with_vcpu<R>(&self, step: impl FnOnce(&mut Queue, &mut Gate<'a>) -> R) -> R {
         self.point(What::Vcpu);
+        self.fiber().steps.set(self.fiber().steps.get() + 1);
         self.masked(|vcpu| {
             let shared = self.machine.shared.borrow();
             let mut queue = shared[vcpu].borrow_mut();
@@ -124,6 +125,11 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
         self.call_others(table);
     }
 
+    #[cfg(feature = "planted")]
+    fn planted(&self) -> Option<pv_mmu::Fault> {
+        self.machine.scenario.planted
+    }
+
     fn report(&self, report: &Report) {
         self.point(What::Report);
         match report {
@@ -148,6 +154,18 @@ impl Cpu<'_, PvMmu> {
     }
 }
 
+#[cfg(not(feature = "planted"))]
+const fn queue(_scenario: &Scenario) -> Queue {
+    Queue::new()
+}
+
+#[cfg(feature = "planted")]
+fn queue(scenario: &Scenario) -> Queue {
+    let mut queue = Queue::new();
+    scenario.planted.into_iter().for_each(|fault| queue.plant(fault));
+    queue
+}
+
 fn failed(failure: &Failure) -> Failed {
     Failed { operation: *failure.operation(), errno: failure.errno() }
 }
@@ -167,9 +185,10 @@ impl Design for PvMmu {
     type Local = TaskState;
     type Shared = Vec<RefCell<Queue>>;
     const MASKED_BOUND: u32 = Queue::MASKED_BOUND as u32;
+    const PAUSES: bool = true;
 
     fn shared(scenario: &Scenario) -> Self::Shared {
-        (0..scenario.vcpus).map(|_| RefCell::new(Queue::new())).collect()
+        (0..scenario.vcpus).map(|_| RefCell::new(queue(scenario))).collect()
     }
 
     fn local(scenario: &Scenario) -> TaskState {
@@ -184,6 +203,14 @@ impl Design for PvMmu {
 
     fn queued(shared: &Self::Shared, vcpu: usize) -> Vec<Operation> {
         shared[vcpu].try_borrow().map(|queue| queue.waiting().collect()).unwrap_or_default()
+    }
+
+    fn is_in_use(shared: &Self::Shared, vcpu: usize) -> bool {
+        shared[vcpu].try_borrow_mut().is_err()
+    }
+
+    fn is_lazy(local: &TaskState) -> bool {
+        local.is_lazy()
     }
 
     fn enter(cpu: &Cpu<'_, Self>, local: &mut TaskState) -> Answer {
@@ -212,6 +239,10 @@ impl Design for PvMmu {
 
     fn ask(cpu: &Cpu<'_, Self>, local: &mut TaskState, operation: &Operation) -> Answer {
         submit(dynamic(cpu, local), operation)
+    }
+
+    fn ask_at_once(cpu: &Cpu<'_, Self>, local: &mut TaskState, operation: &Operation) -> Answer {
+        Self::ask(cpu, local, operation)
     }
 
     fn ask_range(

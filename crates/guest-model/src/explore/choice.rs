@@ -138,6 +138,26 @@ impl Schedule {
         Self(moves)
     }
 
+    /// The same with the first choice in place of the `number`-th that is not; what is behind it keeps its
+    /// distance.
+    pub(crate) fn without(&self, number: usize) -> Self {
+        let mut moves: Vec<Move> = Vec::new();
+        let mut takes = 0;
+        for part in &self.0 {
+            let is_out = matches!(part, Move::Take(_)) && takes == number;
+            takes += usize::from(matches!(part, Move::Take(_)));
+            let part = if is_out { Move::First(1) } else { *part };
+            match (moves.last_mut(), part) {
+                (Some(Move::First(times)), Move::First(more)) => *times += more,
+                _ => moves.push(part),
+            }
+        }
+        if let Some(Move::First(_)) = moves.last() {
+            moves.pop();
+        }
+        Self(moves)
+    }
+
     /// Choices that are not the first.
     #[must_use]
     pub fn len(&self) -> usize {

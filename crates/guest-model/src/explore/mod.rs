@@ -27,6 +27,7 @@ pub use self::{
     choice::{Choice, Schedule, ScheduleError, Tally},
     random::Dice,
 };
+pub(crate) use self::random::sample;
 use self::{
     choice::Move,
     run::{Run, Stand},

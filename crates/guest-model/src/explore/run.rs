@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use corosensei::Coroutine;
 use foldhash::quality::FixedState;
-use hypercall::VcpuId;
 
 use super::{Bounds, Choice};
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     guest,
     machine::Machine,
     point::{Command, Yield},
-    scenario::{Program, Scenario, Step},
+    scenario::{Handler, Program, Scenario, Step},
 };
 
 /// Where one way stands.
@@ -203,6 +202,7 @@ impl<D: Design> Run<D> {
         }
         match self.strands[self.current(vcpu)].at {
             Yield::Lock(lock) => self.machine.locks[lock].get().is_none(),
+            Yield::Quiet(other) => self.is_idle(other) && !self.machine.vcpus[other].called.get(),
             Yield::Answers => !self.others_called(vcpu) || self.machine.vcpus[vcpu].called.get(),
             _ => true,
         }
@@ -212,8 +212,9 @@ impl<D: Design> Run<D> {
         self.machine.vcpus.iter().enumerate().any(|(other, state)| other != vcpu && state.called.get())
     }
 
+    /// Whether tasks may come to `vcpu`.
     fn is_online(&self, vcpu: usize) -> bool {
-        self.machine.online.get().contains(VcpuId::new(vcpu as u32))
+        self.machine.is_online(vcpu) && !self.machine.vcpus[vcpu].dying.get()
     }
 
     /// Finds what can happen; `false` when everybody is at the end.
@@ -246,7 +247,8 @@ impl<D: Design> Run<D> {
         }
         match self.strands[self.current(vcpu)].at {
             Yield::Choose => self.add_program(choices),
-            Yield::Finished => self.add_next(choices),
+            Yield::Finished | Yield::Sleep => self.add_next(choices),
+            _ if self.leaves_dying(vcpu) => choices.push(Choice::Idle),
             Yield::Lock(_) if self.machine.scenario.sleeping_locks && !self.can_run(vcpu) => self.add_next(choices),
             _ if !self.can_run(vcpu) => self.add_other_vcpus(choices),
             at => self.add_events(choices, at),
@@ -287,7 +289,7 @@ impl<D: Design> Run<D> {
     fn add_events(&mut self, choices: &mut Vec<Choice>, at: Yield) {
         self.is_charged = true;
         let vcpu = &self.machine.vcpus[self.active];
-        let is_point = matches!(at, Yield::Point(_) | Yield::Lock(_) | Yield::Answers);
+        let is_point = matches!(at, Yield::Point(_) | Yield::Lock(_) | Yield::Answers | Yield::Quiet(_));
         let is_open = is_point && vcpu.masked.get() == 0;
         let waits = at == Yield::Answers && self.others_called(self.active);
         if is_open && vcpu.called.get() {
@@ -304,7 +306,7 @@ impl<D: Design> Run<D> {
                 choices.push(choice);
             }
         };
-        if is_open {
+        if is_open || is_point && self.comes_within_steps() {
             (0..self.machine.scenario.handlers.len() as u8).for_each(|number| add(Choice::Interrupt(number)));
         }
         let fiber = &self.machine.fibers[self.current(self.active)];
@@ -315,6 +317,17 @@ impl<D: Design> Run<D> {
         }
         let others = (0..self.machine.vcpus.len()).filter(|other| *other != self.active);
         others.filter(|other| self.can_run(*other)).for_each(|other| add(Choice::Hypervisor(other as u8)));
+    }
+
+    /// Whether the events are ones that masking does not hold off.
+    fn comes_within_steps(&self) -> bool {
+        let is_in_handler = self.machine.vcpus[self.active].in_interrupt.get();
+        !is_in_handler && self.machine.scenario.handlers.contains(&Handler::NotHeldOff)
+    }
+
+    /// Whether what runs on `vcpu` has to leave it, and can.
+    fn leaves_dying(&self, vcpu: usize) -> bool {
+        self.machine.vcpus[vcpu].dying.get() && self.machine.is_task(self.current(vcpu)) && self.gives_way(vcpu)
     }
 
     /// Whether what runs on `vcpu` can be switched away from where it is.
