@@ -214,8 +214,8 @@ fn bugs() -> Vec<(Scenario, Policy, Rule)> {
             Linux66,
             Rule::R7,
         ),
-        (nested("B5", "kmap_local in a region", &[&[Enter, Map(0), Leave]]), Linux2009, Rule::R10),
-        (nested("B6", "a fault in a region needs its entry", &[&[Enter, Set(0), Map(1), Leave]]), Linux2009, Rule::R10),
+        (nested("B5", "kmap_local in a region", &[&[Enter, Map(0), Leave]]), Linux2009, Rule::R1),
+        (nested("B6", "a fault in a region needs its entry", &[&[Enter, Set(0), Map(1), Leave]]), Linux2009, Rule::R1),
         (nested("B7", "an allocation sleeps in a region", &[&[Enter, Set(0), Sleep, Leave], &[Set(1)]]), Linux2006, Rule::R7),
         (
             nested("B10", "a TLB flush overtakes the write it is for", &[&[Enter, Set(0), FlushTlb, Leave]]),

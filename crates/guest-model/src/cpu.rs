@@ -9,7 +9,7 @@ use core::fmt;
 use std::hash::Hash;
 
 use corosensei::Yielder;
-use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, VcpuId, VirtAddr};
+use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, VcpuId, VcpuMask, VirtAddr};
 use mock_xen::{
     referee::{Asker, Context, Rule, TaskId, Wish},
     testing::{Answer, Failed},
@@ -138,10 +138,22 @@ impl<'a, D: Design> Cpu<'a, D> {
         if let Some(wish) = self.fiber().wish.take()
             && !self.machine.draining.get()
         {
-            self.fiber().request.set(Some(self.machine.referee.ask(self.asker(), wish)));
+            self.fiber().request.set(Some((self.machine.referee.ask(self.asker(), wish), wish)));
             self.machine.log(self.vcpu_number(), || {
                 format!("asks {}", crate::picture::name(&self.machine.fixture, wish.operation()))
             });
+        }
+    }
+
+    /// A step has ended with nothing queued. If nothing has arrived for what is wished, that was not taken,
+    /// because failures have to be collected first: the next step takes it, maybe on another vCPU.
+    pub(crate) fn not_taken(&self) {
+        if let Some((request, wish)) = self.fiber().request.get()
+            && !self.machine.draining.get()
+            && self.machine.referee.withdraw(request)
+        {
+            self.fiber().request.set(None);
+            self.fiber().wish.set(Some(wish));
         }
     }
 
@@ -151,8 +163,11 @@ impl<'a, D: Design> Cpu<'a, D> {
         self.fiber().wish.set(Some(wish));
         let answer = call(wish.operation());
         self.tell_failures(&answer);
+        if !is_for_nobody(wish.operation()) {
+            self.asked();
+        }
         self.fiber().wish.set(None);
-        if let Some(request) = self.fiber().request.take() {
+        if let Some((request, _)) = self.fiber().request.take() {
             self.point(What::Tell("answered"));
             self.machine.referee.answered(request);
         }
@@ -224,8 +239,7 @@ impl<'a, D: Design> Cpu<'a, D> {
 
     /// The platform of whoever comes in the middle of a step finds the queue in use.
     fn must_refuse(&self) {
-        let is_within = self.vcpu().masked.get() > 1;
-        if is_within && !D::is_in_use(&self.machine.shared.borrow(), self.vcpu_number()) {
+        if self.vcpu().in_step.get() && !D::is_in_use(&self.machine.shared.borrow(), self.vcpu_number()) {
             self.machine.note(Found::Assertion { rule: Rule::R9, what: "a queue can be had in the middle of a step" });
         }
     }
@@ -237,19 +251,26 @@ impl<'a, D: Design> Cpu<'a, D> {
         }
     }
 
-    /// Another vCPU wants this one off a table: here it leaves it, and flushes.
+    /// Another vCPU wants this one off a table: here it leaves it for the kernel's own, if it is there, and
+    /// flushes.
     fn answer_call(&self) {
+        let fixture = &self.machine.fixture;
+        let is_on = |table| fixture.xen.processor(self.vcpu_id()).base == table;
+        if self.vcpu().called.get().is_some_and(is_on) {
+            let wish = mmuext(MmuextOp::NewBaseptr { table: fixture.kernel_root() });
+            self.wish(wish, |operation| D::ask_in_interrupt(self, operation));
+        }
         D::flush_in_interrupt(self);
-        self.vcpu().called.set(false);
+        self.vcpu().called.set(None);
     }
 
     /// Calls every other vCPU that runs, or may still have queued, something of `table`, and waits until
     /// each has answered.
-    pub(crate) fn call_others(&self, _table: Mfn) {
+    pub(crate) fn call_others(&self, table: Mfn) {
         let here = self.vcpu_number();
         let others = || self.machine.vcpus.iter().enumerate().filter(|(number, _)| *number != here);
-        others().filter(|(number, _)| self.machine.is_online(*number)).for_each(|(_, vcpu)| vcpu.called.set(true));
-        while others().any(|(_, vcpu)| vcpu.called.get()) && !self.machine.draining.get() {
+        others().filter(|(number, _)| self.machine.is_online(*number)).for_each(|(_, vcpu)| vcpu.called.set(Some(table)));
+        while others().any(|(_, vcpu)| vcpu.called.get().is_some()) && !self.machine.draining.get() {
             self.mix("waits");
             self.obey(Yield::Answers);
         }
@@ -347,10 +368,16 @@ impl<'a, D: Design> Cpu<'a, D> {
     /// Runs `other` in the middle of what this coroutine does, and leaves that as it was.
     fn apart(&self, other: impl FnOnce()) {
         let fiber = self.fiber();
-        let kept = (fiber.digest.get(), fiber.wish.take(), fiber.request.take());
+        let kept = (fiber.digest.get(), fiber.wish.take(), fiber.request.take(), fiber.steps.get());
         other();
         fiber.digest.set(kept.0);
         fiber.wish.set(kept.1);
         fiber.request.set(kept.2);
+        fiber.steps.set(kept.3);
     }
+}
+
+/// Whether an operation need not be taken: a flush of no vCPU.
+fn is_for_nobody(operation: &Operation) -> bool {
+    matches!(operation, Operation::Mmuext { op, .. } if op.vcpus().is_some_and(VcpuMask::is_empty))
 }

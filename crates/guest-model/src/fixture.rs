@@ -21,6 +21,7 @@ pub(crate) struct Fixture {
     table: Mfn,
     pages: Vec<Mfn>,
     roots: Vec<Mfn>,
+    kernel_root: Mfn,
 }
 
 impl Fixture {
@@ -32,7 +33,8 @@ impl Fixture {
         builder.table(table, Level::L1).pin(table);
         let pages = (0..PAGES).map(|_| builder.new_frame()).collect();
         let roots: Vec<Mfn> = (0..vcpus.max(tasks)).map(|_| builder.new_frame()).collect();
-        for root in &roots {
+        let kernel_root = builder.new_frame();
+        for root in roots.iter().chain([&kernel_root]) {
             builder.table(*root, Level::L4).pin(*root);
         }
         for (vcpu, root) in roots.iter().enumerate().take(vcpus) {
@@ -41,7 +43,7 @@ impl Fixture {
         let xen = builder.build().expect("the layout is fixed and sound");
         (0..vcpus as u32).for_each(|vcpu| xen.set_schedule(VcpuId::new(vcpu), Step));
         let kept = xen.keep();
-        Self { xen, kept, table, pages, roots: roots.into_iter().take(tasks).collect() }
+        Self { xen, kept, table, pages, roots: roots.into_iter().take(tasks).collect(), kernel_root }
     }
 
     /// Entry `number` of the table.
@@ -79,6 +81,11 @@ impl Fixture {
     /// The root of a task's address space. Each vCPU begins on that of the task of its number.
     pub(crate) fn root(&self, task: usize) -> Option<Mfn> {
         self.roots.get(task).copied()
+    }
+
+    /// The root of no task's address space.
+    pub(crate) const fn kernel_root(&self) -> Mfn {
+        self.kernel_root
     }
 
     /// An address the model uses, by the number of the entry that maps it.

@@ -65,6 +65,7 @@ impl<D: Design> Guest<'_, D> {
         self.cpu.point(What::Tell("exit"));
         if !self.cpu.machine.draining.get() {
             self.cpu.machine.referee.task_exit(TaskId::new(self.cpu.id() as u64));
+            self.cpu.fiber().ended.set(true);
         }
     }
 
@@ -117,7 +118,8 @@ impl<D: Design> Guest<'_, D> {
             Step::Lock(lock) => cpu.lock(lock.into()),
             Step::Unlock(lock) => cpu.unlock(lock.into()),
             Step::Unpin(task) => {
-                if let Some(table) = fixture.root(task.into()) {
+                let has_ended = cpu.answer(cpu.machine.fibers[usize::from(task)].ended.get());
+                if let Some(table) = fixture.root(task.into()).filter(|_| has_ended) {
                     self.ask(mmuext(MmuextOp::Unpin { table }));
                 }
             }
@@ -208,21 +210,28 @@ impl<D: Design> Guest<'_, D> {
 
     /// Every other vCPU goes offline; then nothing is queued anywhere.
     fn suspend(&mut self) {
+        // Nobody takes this task off its vCPU until it is over.
+        let preempt_off = &self.cpu.fiber().preempt_off;
+        preempt_off.set(preempt_off.get() + 1);
         let here = self.cpu.vcpu_number();
         let others = (0..self.cpu.machine.vcpus.len()).filter(|vcpu| *vcpu != here);
         others.clone().for_each(|vcpu| self.cpu.offline(vcpu));
         self.region(Step::Flush);
         (0..self.cpu.machine.vcpus.len()).for_each(|vcpu| self.cpu.must_be_empty(vcpu));
+        preempt_off.set(preempt_off.get().saturating_sub(1));
         others.for_each(|vcpu| self.cpu.online_again(vcpu));
     }
 
-    /// Tells the referee of the value only if nobody else has asked for anything meanwhile: otherwise
+    /// Tells the referee of the value only if nothing was asked and nothing arrived meanwhile: otherwise
     /// both what was before and what came after are right.
     fn read(&mut self, slot: PteSlot) {
-        let asked = || self.cpu.machine.referee.counters().asked;
-        let before = asked();
+        let happened = || {
+            let counters = self.cpu.machine.referee.counters();
+            (counters.asked, counters.arrivals)
+        };
+        let before = happened();
         let value = D::read(&self.cpu, &mut self.local, slot);
-        if asked() == before {
+        if happened() == before {
             self.cpu.tell_read(slot, value);
         }
     }

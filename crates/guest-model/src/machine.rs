@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hypercall::{VcpuId, VcpuMask};
+use hypercall::{Mfn, VcpuId, VcpuMask};
 use mock_xen::referee::{self, Referee, RequestId, Settings, Wish};
 
 use crate::design::Design;
@@ -30,7 +30,9 @@ pub(crate) struct Fiber {
     /// What it has asked the library for and the referee has not been told of.
     pub(crate) wish: Cell<Option<Wish>>,
     /// What it has been told of last.
-    pub(crate) request: Cell<Option<RequestId>>,
+    pub(crate) request: Cell<Option<(RequestId, Wish)>>,
+    /// Whether it has come to its end, but for the switch away from it.
+    pub(crate) ended: Cell<bool>,
     /// Whether bottom halves are off.
     pub(crate) soft_off: Cell<bool>,
     /// Steps against a vCPU it has taken.
@@ -44,10 +46,12 @@ pub(crate) struct Vcpu {
     pub(crate) current: Cell<usize>,
     /// Reasons for which upcalls are masked.
     pub(crate) masked: Cell<u32>,
+    /// Whether a step against its queue is under way.
+    pub(crate) in_step: Cell<bool>,
     /// Whether a handler runs.
     pub(crate) in_interrupt: Cell<bool>,
-    /// Whether it has been called to flush and has not answered.
-    pub(crate) called: Cell<bool>,
+    /// The table that another vCPU wants it off, until it has answered.
+    pub(crate) called: Cell<Option<Mfn>>,
     /// Whether it is going offline: whatever runs there is to leave it.
     pub(crate) dying: Cell<bool>,
 }
@@ -131,12 +135,14 @@ impl<D: Design> Machine<D> {
             fiber.wish.set(None);
             fiber.request.set(None);
             fiber.soft_off.set(false);
+            fiber.ended.set(false);
         }
         for (number, vcpu) in self.vcpus.iter().enumerate() {
             vcpu.current.set(self.idle(number));
             vcpu.masked.set(0);
+            vcpu.in_step.set(false);
             vcpu.in_interrupt.set(false);
-            vcpu.called.set(false);
+            vcpu.called.set(None);
             vcpu.dying.set(false);
             let id = VcpuId::new(number as u32);
             let processor = self.fixture.xen.processor(id);
@@ -170,7 +176,8 @@ impl<D: Design> Machine<D> {
         self.referee.digest(hasher);
         D::digest(&self.shared.borrow(), hasher);
         for fiber in &self.fibers {
-            (fiber.vcpu.get(), fiber.preempt_off.get(), fiber.soft_off.get(), fiber.digest.get()).hash(hasher);
+            (fiber.vcpu.get(), fiber.preempt_off.get(), fiber.digest.get()).hash(hasher);
+            (fiber.soft_off.get(), fiber.ended.get()).hash(hasher);
         }
         for vcpu in &self.vcpus {
             (vcpu.current.get(), vcpu.masked.get(), vcpu.in_interrupt.get()).hash(hasher);

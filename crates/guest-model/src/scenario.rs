@@ -43,7 +43,7 @@ pub enum Step {
     Lock(u8),
     /// Gives it back.
     Unlock(u8),
-    /// Unpins the address space of this task, once nobody is on it any more (R12).
+    /// Unpins the address space of this task, if it has ended (R12); vCPUs may still be on it.
     Unpin(u8),
     /// Switches counting on or off (R18).
     Count(bool),

@@ -184,6 +184,7 @@ impl<E: Era> Cpu<'_, Linux<E>> {
 
     /// Runs `body` with preemption off.
     fn undivided(&self, body: impl FnOnce()) {
+        self.point(What::Internal("preemption off"));
         let off = &self.fiber().preempt_off;
         off.set(off.get() + 1);
         body();

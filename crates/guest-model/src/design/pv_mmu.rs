@@ -99,7 +99,13 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
             let mut queue = shared[vcpu].borrow_mut();
             self.mix(&*queue);
             self.asked();
+            let in_step = &self.machine.vcpus[vcpu].in_step;
+            in_step.set(true);
             let answer = step(&mut queue, &mut Gate { cpu: *self, vcpu: VcpuId::new(vcpu as u32) });
+            in_step.set(false);
+            if queue.pending() == 0 {
+                self.not_taken();
+            }
             self.check(&queue.counts());
             answer
         })

@@ -198,18 +198,18 @@ impl<D: Design> Run<D> {
     /// Whether `vcpu` could do something if it were its turn.
     fn can_run(&self, vcpu: usize) -> bool {
         if self.is_idle(vcpu) {
-            return self.is_online(vcpu) && (self.machine.vcpus[vcpu].called.get() || self.ready().next().is_some());
+            return self.is_online(vcpu) && (self.machine.vcpus[vcpu].called.get().is_some() || self.ready().next().is_some());
         }
         match self.strands[self.current(vcpu)].at {
             Yield::Lock(lock) => self.machine.locks[lock].get().is_none(),
-            Yield::Quiet(other) => self.is_idle(other) && !self.machine.vcpus[other].called.get(),
-            Yield::Answers => !self.others_called(vcpu) || self.machine.vcpus[vcpu].called.get(),
+            Yield::Quiet(other) => self.is_idle(other) && !self.machine.vcpus[other].called.get().is_some(),
+            Yield::Answers => !self.others_called(vcpu) || self.machine.vcpus[vcpu].called.get().is_some(),
             _ => true,
         }
     }
 
     fn others_called(&self, vcpu: usize) -> bool {
-        self.machine.vcpus.iter().enumerate().any(|(other, state)| other != vcpu && state.called.get())
+        self.machine.vcpus.iter().enumerate().any(|(other, state)| other != vcpu && state.called.get().is_some())
     }
 
     /// Whether tasks may come to `vcpu`.
@@ -236,7 +236,7 @@ impl<D: Design> Run<D> {
             return true;
         }
         let is_over = (0..self.strands.len()).all(|id| self.strands[id].state == State::Done || !self.machine.is_task(id));
-        if is_over && self.machine.vcpus.iter().enumerate().all(|(vcpu, state)| self.is_idle(vcpu) && !state.called.get()) {
+        if is_over && self.machine.vcpus.iter().enumerate().all(|(vcpu, state)| self.is_idle(vcpu) && !state.called.get().is_some()) {
             return false;
         }
         let vcpu = self.active;
@@ -257,7 +257,7 @@ impl<D: Design> Run<D> {
     }
 
     fn add_wakes(&self, choices: &mut Vec<Choice>) {
-        if self.machine.vcpus[self.active].called.get() {
+        if self.machine.vcpus[self.active].called.get().is_some() {
             choices.push(Choice::Go);
         } else if self.is_online(self.active) {
             choices.extend(self.ready().map(|task| Choice::Wake(task as u8)));
@@ -292,7 +292,7 @@ impl<D: Design> Run<D> {
         let is_point = matches!(at, Yield::Point(_) | Yield::Lock(_) | Yield::Answers | Yield::Quiet(_));
         let is_open = is_point && vcpu.masked.get() == 0;
         let waits = at == Yield::Answers && self.others_called(self.active);
-        if is_open && vcpu.called.get() {
+        if is_open && vcpu.called.get().is_some() {
             // Whoever is called answers before anything else happens to him.
             choices.push(Choice::Interrupt(self.machine.scenario.handlers.len() as u8));
             self.is_charged = false;

@@ -99,6 +99,13 @@ impl Referee {
         self.state.lock().ask(asker, wish.into())
     }
 
+    /// What was asked has not been taken after all, and will be asked again: its batcher had to do something
+    /// else first, and has done nothing for it. `false`, and nothing changes, if something has arrived for
+    /// it.
+    pub fn withdraw(&self, request: RequestId) -> bool {
+        self.state.lock().withdraw(request)
+    }
+
     /// The call that took the operation has returned: one that may not wait is effective or reported
     /// (R1, R5, R6, R7, R14).
     pub fn answered(&self, request: RequestId) {

@@ -99,6 +99,14 @@ impl Queue {
         self.requests.insert(request.moment, Request { run: self.run, ..request });
     }
 
+    /// Takes out what nothing has arrived for; `false` if something has.
+    pub(super) fn withdraw(&mut self, moment: Moment) -> bool {
+        let is_untouched = |request: &Request| matches!(request.standing, Standing::Queued);
+        let is_out = self.requests.get(&moment).is_some_and(is_untouched) && self.remove(moment).is_some();
+        self.counters.asked -= u64::from(is_out);
+        is_out
+    }
+
     fn push_entry(&mut self, key: EntryKey, moment: Moment, write: Write) {
         if self.run_subject != key.subject {
             self.run_subject = key.subject;
