@@ -224,7 +224,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
     /// The mode, unless a fault makes it another.
     fn planted_mode(self, mode: Mode) -> Mode {
         let planted = self.planted();
-        if planted.has(Fault::DividedStep) || planted.has(Fault::OutsideLooks) && !matches!(mode, Mode::Lazy) {
+        if planted.has(Fault::OutsideLooks) && !matches!(mode, Mode::Lazy) {
             self.platform.with_vcpu(|_, _| ());
         }
         match mode {
@@ -248,6 +248,11 @@ impl<'p, P: Platform> Mmu<'p, P> {
     /// Hands over what is queued on the caller's vCPU.
     pub(crate) fn flush(self, reason: FlushReason, mut told: Told<'_>) {
         if self.planted_keeps(reason) {
+            return;
+        }
+        if self.planted().has(Fault::DividedStep) {
+            self.platform.with_vcpu(|queue, hypervisor| queue.hand_over_and_keep(hypervisor));
+            self.platform.with_vcpu(|queue, _| queue.forget_kept());
             return;
         }
         self.step(&mut told, |queue, hypervisor| queue.flush(reason, P::ON_FAILURE, hypervisor));

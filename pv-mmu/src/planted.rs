@@ -37,7 +37,7 @@ faults! {
     SwitchKeeps,
     /// R13: what a full queue hands over is handed over twice.
     CapacityRepeats,
-    /// R9: an operation is taken in one step and queued in the next.
+    /// R9: a batch is handed over in one step and forgotten in the next.
     DividedStep,
     /// R10: a read-modify-write does not look at the queue.
     ExchangeOvertakes,

@@ -18,9 +18,9 @@ use mock_xen::{
 use crate::{
     design::Design,
     fixture::{mmuext, update},
+    found::Found,
     machine::{Fiber, Machine, Vcpu, mix},
     point::{Command, What, Yield},
-    found::Found,
     scenario::Handler,
 };
 
@@ -269,7 +269,9 @@ impl<'a, D: Design> Cpu<'a, D> {
     pub(crate) fn call_others(&self, table: Mfn) {
         let here = self.vcpu_number();
         let others = || self.machine.vcpus.iter().enumerate().filter(|(number, _)| *number != here);
-        others().filter(|(number, _)| self.machine.is_online(*number)).for_each(|(_, vcpu)| vcpu.called.set(Some(table)));
+        others()
+            .filter(|(number, _)| self.machine.is_online(*number))
+            .for_each(|(_, vcpu)| vcpu.called.set(Some(table)));
         while others().any(|(_, vcpu)| vcpu.called.get().is_some()) && !self.machine.draining.get() {
             self.mix("waits");
             self.obey(Yield::Answers);
@@ -311,7 +313,8 @@ impl<'a, D: Design> Cpu<'a, D> {
     /// A vCPU that does not run keeps nothing.
     pub(crate) fn must_be_empty(&self, vcpu: usize) {
         if !D::queued(&self.machine.shared.borrow(), vcpu).is_empty() {
-            self.machine.note(Found::Assertion { rule: Rule::R8, what: "operations are left on a vCPU that does not run" });
+            self.machine
+                .note(Found::Assertion { rule: Rule::R8, what: "operations are left on a vCPU that does not run" });
         }
     }
 
@@ -341,7 +344,9 @@ impl<'a, D: Design> Cpu<'a, D> {
 
     /// Switches to the coroutine `next`, and returns when somebody has switched back.
     pub(crate) fn switch(&self, next: usize) {
-        self.machine.log(self.vcpu_number(), || format!("switches to {}", crate::picture::who(next, self.machine.scenario.tasks())));
+        self.machine.log(self.vcpu_number(), || {
+            format!("switches to {}", crate::picture::who(next, self.machine.scenario.tasks()))
+        });
         let vcpu = self.vcpu_id();
         self.apart(|| {
             self.mix(("switch", next));

@@ -10,6 +10,8 @@ use mock_xen::{GuestBuilder, Kept, MockXen, Step, referee::Referee};
 const PAGES: usize = 64;
 /// The page that interrupt handlers map.
 const HANDLERS_PAGE: usize = PAGES - 1;
+/// A bit of an entry that Xen leaves to the guest.
+const GUESTS_BIT: u32 = 9;
 /// Operations of one task that map pages of their own.
 const OPERATIONS: usize = 16;
 
@@ -56,10 +58,13 @@ impl Fixture {
         (slot.table() == self.table).then(|| slot.index())
     }
 
-    /// What task `task` writes by its operation `number`: no two write the same.
+    /// What task `task` writes by its operation `number`: no two write the same. An odd operation maps the
+    /// page of the even one before it and differs in a bit that Xen leaves to the guest, so that a batcher
+    /// may join these two and no others.
     pub(crate) fn pte(&self, task: usize, number: usize) -> Pte {
-        let page = (task * OPERATIONS + number) % HANDLERS_PAGE;
-        Pte::new(self.pages[page], PteFlags::PRESENT | PteFlags::RW)
+        let page = (task * OPERATIONS + number) / 2 % HANDLERS_PAGE;
+        let entry = Pte::new(self.pages[page], PteFlags::PRESENT | PteFlags::RW);
+        Pte::from_bits(entry.bits() | (number as u64 % 2) << GUESTS_BIT)
     }
 
     /// What an interrupt handler writes.
@@ -72,10 +77,11 @@ impl Fixture {
         Pte::new(self.table, PteFlags::PRESENT | PteFlags::RW)
     }
 
-    /// The number of the page an entry maps, for pictures.
-    pub(crate) fn page_number(&self, pte: Pte) -> Option<usize> {
+    /// The number that task and operation give to an entry, for pictures.
+    pub(crate) fn value_number(&self, pte: Pte) -> Option<usize> {
         let frame = pte.is_present().then(|| pte.frame())?;
-        self.pages.iter().position(|page| *page == frame)
+        let page = self.pages.iter().position(|page| *page == frame)?;
+        Some(page * 2 + (pte.bits() >> GUESTS_BIT & 1) as usize)
     }
 
     /// The root of a task's address space. Each vCPU begins on that of the task of its number.

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 
-use hypercall::{MmuextOp, Operation, PteSlot};
+use hypercall::{MmuextOp, Operation, Pte, PteSlot};
 use mock_xen::referee::{TaskId, Wish};
 
 use crate::{
@@ -109,6 +109,7 @@ impl<D: Design> Guest<'_, D> {
         match step {
             Step::Enter | Step::Leave | Step::Pause | Step::Resume | Step::Flush => self.region(step),
             Step::Set(entry) => self.ask(update(slot(entry), fixture.pte(cpu.id(), number))),
+            Step::Unset(entry) => self.ask(update(slot(entry), Pte::EMPTY)),
             Step::Refused(entry) => self.ask(update(slot(entry), fixture.refused_pte())),
             Step::FlushTlb => self.ask(mmuext(MmuextOp::TlbFlushAll)),
             Step::Sync => self.ask_at_once(mmuext(MmuextOp::SetLdt { base: Fixture::address(number), entries: 0 })),

@@ -40,15 +40,15 @@ pub(crate) fn name(fixture: &Fixture, operation: &Operation) -> String {
 
 /// Entry 0 is `a`.
 pub(crate) fn entry_name(number: usize) -> String {
-    u8::try_from(number).ok().filter(|number| *number < 26).map_or_else(
-        || format!("entry {number}"),
-        |number| char::from(b'a' + number).to_string(),
-    )
+    u8::try_from(number)
+        .ok()
+        .filter(|number| *number < 26)
+        .map_or_else(|| format!("entry {number}"), |number| char::from(b'a' + number).to_string())
 }
 
 fn value(fixture: &Fixture, pte: Pte) -> String {
-    match fixture.page_number(pte) {
-        Some(page) => page.to_string(),
+    match fixture.value_number(pte) {
+        Some(number) => number.to_string(),
         None if pte.is_present() => "refused".into(),
         None => "0".into(),
     }
@@ -73,7 +73,8 @@ pub fn text(moments: &[Moment], tasks: usize) -> String {
 
 fn cells(moment: &Moment, vcpus: usize, tasks: usize) -> Vec<String> {
     let cell = |vcpu: usize| {
-        let queue = if moment.queues[vcpu].is_empty() { String::new() } else { format!("[{}]", moment.queues[vcpu].join(" ")) };
+        let queue =
+            if moment.queues[vcpu].is_empty() { String::new() } else { format!("[{}]", moment.queues[vcpu].join(" ")) };
         match vcpu == moment.vcpu {
             true if queue.is_empty() => format!("{}: {}", who(moment.fiber, tasks), moment.text),
             true => format!("{}: {} {queue}", who(moment.fiber, tasks), moment.text),

@@ -25,6 +25,8 @@ pub enum Step {
     Resume,
     /// Sets an entry to a value nobody else writes.
     Set(u8),
+    /// Empties an entry by an update, which may wait.
+    Unset(u8),
     /// Sets an entry to a value the hypervisor refuses.
     Refused(u8),
     /// Flushes every TLB.
@@ -75,6 +77,7 @@ impl Step {
             Self::Pause => "P".into(),
             Self::Resume => "R".into(),
             Self::Set(entry) => format!("S{entry}"),
+            Self::Unset(entry) => format!("V{entry}"),
             Self::Refused(entry) => format!("X{entry}"),
             Self::FlushTlb => "T".into(),
             Self::Sync => "Y".into(),
@@ -119,6 +122,21 @@ impl Program {
         match self {
             Self::Fixed(_) => 1,
             Self::Any { alphabet, length } => (0..=*length as u32).map(|n| (alphabet.len() as u64).pow(n)).sum(),
+        }
+    }
+}
+
+impl Program {
+    /// How many of them name no entry.
+    fn count_without_entries(&self) -> u64 {
+        match self {
+            Self::Fixed(_) => 1,
+            Self::Any { alphabet, length } => {
+                let nameless =
+                    alphabet.iter().filter(|step| !matches!(step, Step::Set(_) | Step::Clear(_) | Step::Read(_)));
+                let count = nameless.count() as u64;
+                (0..=*length as u32).map(|n| count.pow(n)).sum()
+            }
         }
     }
 }
@@ -183,6 +201,15 @@ impl Scenario {
             #[cfg(feature = "planted")]
             planted: None,
         }
+    }
+
+    /// How many programs its tasks can have together, where that is more than one: all, and those that differ
+    /// in more than the names of the entries they write.
+    #[must_use]
+    pub fn program_counts(&self) -> Option<(u64, u64)> {
+        let all: u64 = self.programs.iter().map(Program::count).product();
+        let alike: u64 = self.programs.iter().map(Program::count_without_entries).product();
+        (all > 1).then_some((all, (all + alike) / 2))
     }
 
     /// How many tasks there are.

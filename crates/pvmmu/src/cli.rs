@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Judge the recorded behaviour itself: regions, switches, batches
     #[command(after_help = notes())]
     Check(CheckArgs),
+    /// Go through every interleaving of a scenario: preemption, migration, interrupts, between any two steps
+    Explore(crate::explore::ExploreArgs),
 }
 
 /// What to replay, and how.

@@ -5,6 +5,7 @@
 
 mod check;
 mod cli;
+mod explore;
 mod input;
 mod replay;
 mod style;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
+        Some(Command::Explore(args)) => explore::run(args)?,
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
         None => replay::run(&ReplayArgs::default())?,
     };

@@ -20,7 +20,7 @@ use crate::{Failure, FailurePolicy, Status, planted::Fault, stats::FlushReason};
 
 /// Where something went wrong.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// In the only call.
     Call(Outcome),
     /// In a multicall, whose entries tell.
@@ -74,7 +74,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     }
 
     /// Issues every call once. Answers if any was refused or did not run.
-    fn hand_over<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Option<Trouble> {
+    pub(super) fn hand_over<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Option<Trouble> {
         if self.batch.len() > 1 {
             self.multicall_refused = hypervisor.multicall(&mut self.batch.prepare()).err();
             let clean = |outcome: Option<Outcome>| outcome.is_some_and(|outcome| outcome.result.is_ok());
@@ -263,7 +263,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         self.forget();
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.batch.clear();
         self.run_start = 0;
         self.writes_unnamed = false;
@@ -294,7 +294,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         (0..self.batch.len()).find_map(of_call)
     }
 
-    fn tally(&mut self, status: Status, operations: u64) {
+    pub(super) fn tally(&mut self, status: Status, operations: u64) {
         let count = match status {
             Status::Applied => &mut self.stats.applied,
             Status::Refused(_) => &mut self.stats.refused,

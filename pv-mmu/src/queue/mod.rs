@@ -9,11 +9,11 @@
 //! and whoever wants to add collects first ([`Step::CollectFirst`]).
 
 mod callback;
-mod digest;
 mod index;
 mod issue;
 mod merge;
 mod status;
+mod view;
 
 use hypercall::{
     Batch, BatchFull, DomId, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject, UpdateCommand,
@@ -141,6 +141,12 @@ pub trait QueueSteps {
 
     /// Switches counting on or off.
     fn count(&mut self, on: bool);
+
+    /// Hands everything over and keeps it, as [`Fault::DividedStep`] says.
+    fn hand_over_and_keep<H: Hypervisor>(&mut self, hypervisor: &mut H);
+
+    /// Forgets what was kept.
+    fn forget_kept(&mut self);
 }
 
 /// A queue that a [`Platform`](crate::Platform) keeps for each vCPU; implemented by [`VcpuQueue`]
@@ -260,28 +266,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, fault: crate::Fault) {
         self.planted.fault = Some(fault);
-    }
-
-    /// Operations waiting to be handed over.
-    #[must_use]
-    pub fn pending(&self) -> u64 {
-        if self.collecting.is_some() { 0 } else { self.operations() }
-    }
-
-    /// The operations waiting to be handed over, in order: for debuggers and pictures.
-    pub fn waiting(&self) -> impl Iterator<Item = Operation> {
-        let calls = if self.collecting.is_some() { 0 } else { self.batch.len() };
-        let of_call = move |call| {
-            let len = self.batch.entry(call).map_or(0, |entry| entry.len);
-            (0..len).filter_map(move |item| self.batch.operation(call, item))
-        };
-        (0..calls).flat_map(of_call)
-    }
-
-    /// The counts (R17), for whoever holds the queue; the guest's own code asks [`Mmu::stats`](crate::Mmu::stats).
-    #[must_use]
-    pub fn counts(&self) -> Stats {
-        Stats { pending: if self.counting { self.pending() } else { 0 }, ..self.stats }
     }
 
     fn operations(&self) -> u64 {
@@ -552,6 +536,18 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         }
         self.issue(reason, policy, hypervisor);
         self.step(())
+    }
+
+    fn hand_over_and_keep<H: Hypervisor>(&mut self, hypervisor: &mut H) {
+        if !self.batch.is_empty() {
+            let _kept = self.hand_over(hypervisor);
+        }
+    }
+
+    fn forget_kept(&mut self) {
+        let operations = self.operations();
+        self.tally(Status::Applied, operations);
+        self.forget();
     }
 
     fn next_notice(&mut self) -> Option<Notice> {

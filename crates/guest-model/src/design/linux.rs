@@ -165,7 +165,11 @@ impl<E: Era> Cpu<'_, Linux<E>> {
             }
             before
         });
-        self.bug_unless(before == Mode::None || is_counted && before == Mode::Mmu, rule, "the vCPU is in a lazy mode already");
+        self.bug_unless(
+            before == Mode::None || is_counted && before == Mode::Mmu,
+            rule,
+            "the vCPU is in a lazy mode already",
+        );
     }
 
     /// Flushes and leaves the mode, without being preempted in between.
@@ -193,7 +197,8 @@ impl<E: Era> Cpu<'_, Linux<E>> {
 
     /// Whether the caller is, for Linux, in an interrupt.
     fn is_interrupt(&self) -> bool {
-        self.machine.vcpus[self.vcpu_number()].in_interrupt.get() || E::SOFT_OFF_IS_INTERRUPT && self.fiber().soft_off.get()
+        self.machine.vcpus[self.vcpu_number()].in_interrupt.get()
+            || E::SOFT_OFF_IS_INTERRUPT && self.fiber().soft_off.get()
     }
 
     fn is_lazy(&self) -> bool {
@@ -382,7 +387,9 @@ impl<E: Era> Design for Linux<E> {
     }
 
     fn ask(cpu: &Cpu<'_, Self>, _local: &mut (), operation: &Operation) -> Answer {
-        if E::CALLS_OTHERS && let Operation::Mmuext { op: hypercall::MmuextOp::Unpin { table }, .. } = operation {
+        if E::CALLS_OTHERS
+            && let Operation::Mmuext { op: hypercall::MmuextOp::Unpin { table }, .. } = operation
+        {
             cpu.call_others(*table);
         }
         let is_lazy = cpu.is_lazy();

@@ -12,7 +12,10 @@ use std::hash::Hasher;
 use hypercall::{Operation, Pte, PteSlot};
 use mock_xen::testing::Answer;
 
-pub(crate) use self::{linux::{Linux, V6_6, V7_0, Y2006, Y2009, Y2009Native, Y2026, Y2026Debug}, pv_mmu::PvMmu};
+pub(crate) use self::{
+    linux::{Linux, V6_6, V7_0, Y2006, Y2009, Y2009Native, Y2026, Y2026Debug},
+    pv_mmu::PvMmu,
+};
 use crate::{cpu::Cpu, scenario::Scenario};
 
 /// A batcher's way of doing lazy regions.

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 
 use hypercall::{
-    Errno, Hypervisor, InterruptContext, Mfn, MmuUpdate, Operation, Outcome, PreparedCall, PreparedCalls, Pte,
-    PteSlot, Subject, SwitchContext, TaskContext, UpdateCommand, VcpuId, VcpuMask,
+    Errno, Hypervisor, InterruptContext, Mfn, MmuUpdate, Operation, Outcome, PreparedCall, PreparedCalls, Pte, PteSlot,
+    Subject, SwitchContext, TaskContext, UpdateCommand, VcpuId, VcpuMask,
 };
 use mock_xen::{
     MockVcpu,

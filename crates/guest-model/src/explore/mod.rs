@@ -22,22 +22,17 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+pub(crate) use self::random::sample;
 pub use self::{
     bounds::Bounds,
     choice::{Choice, Schedule, ScheduleError, Tally},
     random::Dice,
 };
-pub(crate) use self::random::sample;
 use self::{
     choice::Move,
     run::{Run, Stand},
 };
-use crate::{
-    design::Design,
-    found::Found,
-    picture::Moment,
-    scenario::Scenario,
-};
+use crate::{design::Design, found::Found, picture::Moment, scenario::Scenario};
 
 /// What an exploration has seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +83,9 @@ impl core::fmt::Display for Misfit {
         let Self { at, choice, choices } = self;
         let possible = choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         match choice {
-            Some(choice) => write!(f, "the schedule does not fit: after {at} choices `{choice}` cannot be taken, only {possible}"),
+            Some(choice) => {
+                write!(f, "the schedule does not fit: after {at} choices `{choice}` cannot be taken, only {possible}")
+            }
             None => write!(f, "the schedule does not fit: everybody is at the end after {at} choices"),
         }
     }
@@ -126,7 +123,10 @@ fn fewest<D: Design>(scenario: &Arc<Scenario>) -> Option<Fault> {
 ///
 /// # Errors
 /// [`Misfit`] where the schedule asks for what cannot happen.
-pub(crate) fn replay<D: Design>(scenario: &Arc<Scenario>, schedule: &Schedule) -> Result<(Option<Found>, Vec<Moment>), Misfit> {
+pub(crate) fn replay<D: Design>(
+    scenario: &Arc<Scenario>,
+    schedule: &Schedule,
+) -> Result<(Option<Found>, Vec<Moment>), Misfit> {
     let mut run = Run::<D>::new(scenario, Bounds::UNBOUNDED, true);
     let mut taken = 0;
     let mut moves = schedule.0.iter().flat_map(|part| match part {

@@ -184,21 +184,25 @@ impl<D: Design> Run<D> {
     }
 
     fn ready(&self) -> impl Iterator<Item = usize> {
-        self.strands.iter().enumerate().filter(|(id, strand)| {
-            let is_awake = match strand.state {
-                State::Ready => true,
-                State::Asleep(lock) => self.machine.locks[lock].get().is_none(),
-                State::Running | State::Done => false,
-            };
-            is_awake && self.machine.is_task(*id)
-        })
-        .map(|(id, _)| id)
+        self.strands
+            .iter()
+            .enumerate()
+            .filter(|(id, strand)| {
+                let is_awake = match strand.state {
+                    State::Ready => true,
+                    State::Asleep(lock) => self.machine.locks[lock].get().is_none(),
+                    State::Running | State::Done => false,
+                };
+                is_awake && self.machine.is_task(*id)
+            })
+            .map(|(id, _)| id)
     }
 
     /// Whether `vcpu` could do something if it were its turn.
     fn can_run(&self, vcpu: usize) -> bool {
         if self.is_idle(vcpu) {
-            return self.is_online(vcpu) && (self.machine.vcpus[vcpu].called.get().is_some() || self.ready().next().is_some());
+            return self.is_online(vcpu)
+                && (self.machine.vcpus[vcpu].called.get().is_some() || self.ready().next().is_some());
         }
         match self.strands[self.current(vcpu)].at {
             Yield::Lock(lock) => self.machine.locks[lock].get().is_none(),
@@ -235,8 +239,16 @@ impl<D: Design> Run<D> {
             }
             return true;
         }
-        let is_over = (0..self.strands.len()).all(|id| self.strands[id].state == State::Done || !self.machine.is_task(id));
-        if is_over && self.machine.vcpus.iter().enumerate().all(|(vcpu, state)| self.is_idle(vcpu) && !state.called.get().is_some()) {
+        let is_over =
+            (0..self.strands.len()).all(|id| self.strands[id].state == State::Done || !self.machine.is_task(id));
+        if is_over
+            && self
+                .machine
+                .vcpus
+                .iter()
+                .enumerate()
+                .all(|(vcpu, state)| self.is_idle(vcpu) && !state.called.get().is_some())
+        {
             return false;
         }
         let vcpu = self.active;
@@ -280,7 +292,8 @@ impl<D: Design> Run<D> {
         let Program::Any { alphabet, .. } = &self.machine.scenario.programs[self.current(self.active)] else { return };
         choices.push(Choice::Do(alphabet.len() as u8));
         let is_twin = |step: &Step| {
-            matches!(step, Step::Set(entry) | Step::Clear(entry) | Step::Read(entry) if *entry > 0) && !self.machine.named.get()
+            matches!(step, Step::Set(entry) | Step::Clear(entry) | Step::Read(entry) if *entry > 0)
+                && !self.machine.named.get()
         };
         let steps = alphabet.iter().enumerate().filter(|(_, step)| !is_twin(step));
         choices.extend(steps.map(|(number, _)| Choice::Do(number as u8)));

@@ -8,8 +8,8 @@
 mod arrival;
 
 use core::ops::Bound;
-use std::hash::{Hash, Hasher};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use hypercall::{Errno, Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
 
