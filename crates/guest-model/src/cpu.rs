@@ -318,6 +318,14 @@ impl<'a, D: Design> Cpu<'a, D> {
         }
     }
 
+    /// Between two operations upcalls are open.
+    pub(crate) fn must_be_open(&self) {
+        if self.vcpu().masked.get() > 0 {
+            self.machine
+                .note(Found::Assertion { rule: Rule::R15, what: "upcalls stay masked when the operation is over" });
+        }
+    }
+
     /// Takes a lock: spins with preemption off, or sleeps until it is free.
     pub(crate) fn lock(&self, number: usize) {
         let lock = &self.machine.locks[number];

@@ -111,6 +111,14 @@ impl<D: Design> Guest<'_, D> {
             Step::Set(entry) => self.ask(update(slot(entry), fixture.pte(cpu.id(), number))),
             Step::Unset(entry) => self.ask(update(slot(entry), Pte::EMPTY)),
             Step::Refused(entry) => self.ask(update(slot(entry), fixture.refused_pte())),
+            Step::Pair(one, other) => {
+                D::begin_pair(&cpu);
+                self.ask(update(slot(one), fixture.pte(cpu.id(), number)));
+                D::begin_pair(&cpu);
+                self.ask(update(slot(other), fixture.pte(cpu.id(), number)));
+                (0..2).for_each(|_| D::end_pair(&cpu));
+                cpu.must_be_open();
+            }
             Step::FlushTlb => self.ask(mmuext(MmuextOp::TlbFlushAll)),
             Step::Sync => self.ask_at_once(mmuext(MmuextOp::SetLdt { base: Fixture::address(number), entries: 0 })),
             Step::Read(entry) => self.read(slot(entry)),

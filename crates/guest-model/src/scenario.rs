@@ -29,6 +29,8 @@ pub enum Step {
     Unset(u8),
     /// Sets an entry to a value the hypervisor refuses.
     Refused(u8),
+    /// Sets two entries in one call that is made of two, as attaching a table page is.
+    Pair(u8, u8),
     /// Flushes every TLB.
     FlushTlb,
     /// An operation that may not wait, even inside a region (R10).
@@ -79,6 +81,7 @@ impl Step {
             Self::Set(entry) => format!("S{entry}"),
             Self::Unset(entry) => format!("V{entry}"),
             Self::Refused(entry) => format!("X{entry}"),
+            Self::Pair(one, other) => format!("I{one}{other}"),
             Self::FlushTlb => "T".into(),
             Self::Sync => "Y".into(),
             Self::Flush => "F".into(),

@@ -115,6 +115,7 @@ enum Mode {
 struct Vcpu {
     mode: Cell<Mode>,
     nesting: Cell<u8>,
+    was_masked: Cell<bool>,
     queue: RefCell<Vec<Operation>>,
 }
 
@@ -298,7 +299,7 @@ impl<E: Era> Design for Linux<E> {
 
     fn digest(shared: &Shared, hasher: &mut impl Hasher) {
         for vcpu in &shared.vcpus {
-            (vcpu.mode.get(), vcpu.nesting.get(), &*vcpu.queue.borrow()).hash(hasher);
+            (vcpu.mode.get(), vcpu.nesting.get(), vcpu.was_masked.get(), &*vcpu.queue.borrow()).hash(hasher);
         }
         for task in &shared.tasks {
             (task.depth.get(), task.pauses.get(), task.was_lazy.get()).hash(hasher);
@@ -418,6 +419,20 @@ impl<E: Era> Design for Linux<E> {
             let Some(slot) = slot.offset(n) else { break };
             cpu.take(&crate::fixture::update(slot, pte_of(n)), is_lazy);
         }
+    }
+
+    /// A batch is opened: whether upcalls were masked is kept in the vCPU's only word for it.
+    fn begin_pair(cpu: &Cpu<'_, Self>) {
+        cpu.point(What::Internal("open a batch"));
+        let vcpu = &cpu.machine.vcpus[cpu.vcpu_number()];
+        cpu.machine.shared.borrow().vcpus[cpu.vcpu_number()].was_masked.set(vcpu.masked.get() > 0);
+        vcpu.masked.set(1);
+    }
+
+    /// It is closed, and upcalls are as that word says.
+    fn end_pair(cpu: &Cpu<'_, Self>) {
+        let was_masked = cpu.machine.shared.borrow().vcpus[cpu.vcpu_number()].was_masked.get();
+        cpu.machine.vcpus[cpu.vcpu_number()].masked.set(u32::from(was_masked));
     }
 
     fn flush(cpu: &Cpu<'_, Self>, _local: &mut ()) {

@@ -74,6 +74,12 @@ pub(crate) trait Design: Sized + 'static {
         pte_of: &mut dyn FnMut(usize) -> Pte,
     );
 
+    /// Calls that belong together begin; nests.
+    fn begin_pair(_cpu: &Cpu<'_, Self>) {}
+
+    /// They end.
+    fn end_pair(_cpu: &Cpu<'_, Self>) {}
+
     /// Hands over what is queued.
     fn flush(cpu: &Cpu<'_, Self>, local: &mut Self::Local);
 
