@@ -3,4 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PROPTEST_CASES="${PROPTEST_CASES:-20000}"
+WALKER_PROGRAM=3 cargo test --release -p pv-mmu --test contract interleaving -- --nocapture
+WALKER_ROUNDS=1954 cargo test -p xen-lab --test lab every_dirty_bit -- --nocapture
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu

@@ -100,10 +100,6 @@ impl Platform for NullKernel {
         Pte::EMPTY
     }
 
-    fn exchange_pte(&self, _slot: PteSlot, _pte: Pte) -> Pte {
-        Pte::EMPTY
-    }
-
     fn online(&self) -> VcpuMask {
         VcpuMask::from_words([1, 0])
     }

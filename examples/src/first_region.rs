@@ -47,10 +47,6 @@ impl<'g> Platform for Kernel<'g> {
         self.guest.xen().read_entry(slot).expect("a slot of this guest")
     }
 
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        self.guest.xen().trapped_exchange(slot, pte).expect("the hypervisor emulates the exchange")
-    }
-
     fn online(&self) -> VcpuMask {
         VcpuMask::from_words([0b11, 0])
     }

@@ -143,6 +143,14 @@ impl Pte {
         self.flags().contains(PteFlags::PRESENT)
     }
 
+    /// Whether nothing is in it but accessed and dirty bits: what an update that preserves them leaves of
+    /// an entry it empties. The processor looks at neither in an entry that is not present, so to a
+    /// kernel such an entry is as good as [`Pte::EMPTY`]; one that compares with 0 takes it for a swap entry.
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 & !PteFlags::ACCESSED_DIRTY.0 == 0
+    }
+
     /// The same frame with other flags.
     #[must_use]
     pub const fn with_flags(self, flags: PteFlags) -> Self {

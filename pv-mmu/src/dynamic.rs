@@ -3,12 +3,16 @@
 use hypercall::{InterruptContext, Pte, PteSlot, TaskContext};
 
 use crate::{
-    EnterError, Failure, LeaveError, Mmu, PauseError, Platform, RangeError, ResumeError, TaskState,
+    Asks, EnterError, Failure, LeaveError, Mmu, PauseError, Platform, RangeError, ResumeError, TaskState,
     caller::Caller,
     mmu::{Mode, Told},
     operations::private::Submit,
     planted::Fault,
     queue::Request,
+    rewrite::{
+        Reach, SetEntries,
+        private::{Reaches, Rewrites},
+    },
     stats::FlushReason,
 };
 
@@ -59,7 +63,7 @@ impl<'r, P: Platform> Dynamic<'r, P> {
         }
         let Some(is_outermost) = self.task.begin_leave()? else { return Ok(()) };
         let reason = if is_outermost { FlushReason::Leave } else { FlushReason::NestedLeave };
-        self.mmu.flush(reason, Told::Task(self.task));
+        self.mmu.flush(reason, &mut Told::Task(self.task));
         self.task.end_leave();
         self.task.failures.take().map_err(LeaveError::Failed)
     }
@@ -76,7 +80,7 @@ impl<'r, P: Platform> Dynamic<'r, P> {
         let was_lazy = self.task.is_lazy();
         self.task.pause()?;
         if was_lazy {
-            self.mmu.flush(FlushReason::Pause, Told::Task(self.task));
+            self.mmu.flush(FlushReason::Pause, &mut Told::Task(self.task));
         }
         self.task.failures.take().map_err(PauseError::Failed)
     }
@@ -99,8 +103,8 @@ impl<'r, P: Platform> Dynamic<'r, P> {
     /// Hands over what is queued on this vCPU; laziness goes on. Legal in any context.
     pub fn flush(&mut self) {
         match self.context {
-            Context::Task(_) => self.mmu.flush(FlushReason::Explicit, Told::Task(self.task)),
-            Context::Interrupt(_) => self.mmu.flush(FlushReason::Interrupt, Told::Platform),
+            Context::Task(_) => self.mmu.flush(FlushReason::Explicit, &mut Told::Task(self.task)),
+            Context::Interrupt(_) => self.mmu.flush(FlushReason::Interrupt, &mut Told::Platform),
         }
     }
 
@@ -118,20 +122,16 @@ impl<'r, P: Platform> Dynamic<'r, P> {
         count: usize,
         pte_of: impl FnMut(usize) -> Pte,
     ) -> Result<(), RangeError> {
-        let (mmu, mode) = (self.mmu, self.mode());
-        mmu.submit_range(slot, count, pte_of, mode, self.told(mode), Caller::here())
+        RangeError::check(slot, count)?;
+        let Reach { mmu, mode, mut told } = self.reach();
+        mmu.submit_range(&mut SetEntries { first: slot, pte_of }, count, mode, &mut told, Caller::here());
+        Ok(())
     }
 
     /// The entry as the caller's operations have left it (R11).
     #[must_use]
     pub fn read_pte(&self, slot: PteSlot) -> Pte {
         self.mmu.read(slot)
-    }
-
-    /// Empties an L1 entry at once and answers with what it held last (R10).
-    pub fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
-        let (mmu, mode) = (self.mmu, self.mode());
-        mmu.exchange(slot, Pte::EMPTY, self.told(mode))
     }
 
     /// Whether an operation asked for now may wait.
@@ -164,7 +164,19 @@ impl<P: Platform> Submit for Dynamic<'_, P> {
     type Answer = Result<(), Failure>;
 
     fn submit(&mut self, request: Request) -> Self::Answer {
-        let (mmu, mode) = (self.mmu, self.mode());
-        mmu.submit(request, mode, self.told(mode))
+        let Reach { mmu, mode, told } = self.reach();
+        mmu.submit(request, mode, told)
     }
 }
+
+impl<P: Platform> Reaches for Dynamic<'_, P> {
+    type Platform = P;
+
+    fn reach(&mut self) -> Reach<'_, P> {
+        let (mmu, mode) = (self.mmu, self.mode());
+        Reach { mmu, mode, told: self.told(mode) }
+    }
+}
+
+impl<P: Platform> Rewrites for Dynamic<'_, P> {}
+impl<P: Platform> Asks for Dynamic<'_, P> {}

@@ -7,6 +7,7 @@ use crate::{
     mmu::{Mode, Told},
     operations::private::Submit,
     queue::Request,
+    rewrite::private::{Reach, Reaches, Rewrites},
     stats::FlushReason,
 };
 
@@ -39,16 +40,10 @@ impl<'r, P: Platform> Interrupt<'r, P> {
         self.mmu.read(slot)
     }
 
-    /// Empties an L1 entry and answers with what it held last; a pending update of it is effective
-    /// before (R10).
-    pub fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
-        self.mmu.exchange(slot, Pte::EMPTY, Told::Platform)
-    }
-
     /// Hands over what is queued on this vCPU: what a remote vCPU's request, or taking the vCPU
     /// offline, calls for (R12).
     pub fn flush(&mut self) {
-        self.mmu.flush(FlushReason::Interrupt, Told::Platform);
+        self.mmu.flush(FlushReason::Interrupt, &mut Told::Platform);
     }
 }
 
@@ -59,3 +54,13 @@ impl<P: Platform> Submit for Interrupt<'_, P> {
         self.mmu.submit(request, Mode::Immediate(FlushReason::Interrupt), Told::Platform)
     }
 }
+
+impl<P: Platform> Reaches for Interrupt<'_, P> {
+    type Platform = P;
+
+    fn reach(&mut self) -> Reach<'_, P> {
+        Reach { mmu: self.mmu, mode: Mode::Immediate(FlushReason::Interrupt), told: Told::Platform }
+    }
+}
+
+impl<P: Platform> Rewrites for Interrupt<'_, P> {}

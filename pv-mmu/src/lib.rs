@@ -33,8 +33,10 @@ mod planted;
 mod platform;
 mod queue;
 mod region;
+mod rewrite;
 mod stats;
 mod switch;
+pub mod table;
 mod task;
 
 pub use dynamic::{Context, Dynamic};
@@ -47,6 +49,9 @@ pub use planted::Fault;
 pub use platform::Platform;
 pub use queue::{Callback, Queue, VcpuQueue};
 pub use region::{Paused, Region};
+pub use rewrite::{
+    Asks, Harvest, HarvestError, Held, HeldBuffer, Known, Modification, NotCleared, ReadModifyWrite, Young,
+};
 pub use stats::{FlushReason, Stats};
 pub use switch::ContextSwitch;
 pub use task::{EnterError, LeaveError, PauseError, Profile, ResumeError, TaskState};

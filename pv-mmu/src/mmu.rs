@@ -13,7 +13,7 @@ use crate::{
     TaskState,
     caller::Caller,
     planted::{Fault, Planted},
-    queue::{Notice, QueueSteps, Range, Reading, Request, Step},
+    queue::{Notice, QueueSteps, Range, Reading, Request, Source, Step},
     stats::FlushReason,
 };
 
@@ -45,12 +45,35 @@ impl fmt::Display for RangeError {
 
 impl core::error::Error for RangeError {}
 
+impl RangeError {
+    /// Whether `count` entries from `slot` on are a range.
+    pub(crate) const fn check(slot: PteSlot, count: usize) -> Result<(), Self> {
+        if count == 0 {
+            return Err(Self::Empty);
+        }
+        if count > ENTRIES_PER_TABLE || slot.offset(count - 1).is_none() {
+            return Err(Self::BeyondTable { slot, count });
+        }
+        Ok(())
+    }
+}
+
 /// Who is told of a failure.
 pub(crate) enum Told<'t> {
     /// The task, at its leave.
     Task(&'t mut TaskState),
     /// The platform, at once.
     Platform,
+}
+
+impl Told<'_> {
+    /// The same for a shorter time.
+    pub(crate) const fn reborrow(&mut self) -> Told<'_> {
+        match self {
+            Self::Task(task) => Told::Task(task),
+            Self::Platform => Told::Platform,
+        }
+    }
 }
 
 /// Whether an operation may wait.
@@ -193,32 +216,23 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
-    /// Queues or issues updates of `count` consecutive entries.
-    pub(crate) fn submit_range<F: FnMut(usize) -> Pte>(
+    /// Queues or issues the updates of `count` entries of `source`.
+    pub(crate) fn submit_range<S: Source>(
         self,
-        slot: PteSlot,
+        source: &mut S,
         count: usize,
-        pte_of: F,
         mode: Mode,
-        mut told: Told<'_>,
+        told: &mut Told<'_>,
         caller: Caller,
-    ) -> Result<(), RangeError> {
-        if count == 0 {
-            return Err(RangeError::Empty);
-        }
-        if count > ENTRIES_PER_TABLE || slot.offset(count - 1).is_none() {
-            return Err(RangeError::BeyondTable { slot, count });
-        }
+    ) {
         let (immediate, reason) = match mode {
             Mode::Lazy => (false, FlushReason::Capacity),
             Mode::Immediate(reason) => (true, reason),
         };
-        let slot = slot.with_command(hypercall::UpdateCommand::Normal);
-        let mut range = Range { slot, next: 0, end: count, value: None, pte_of, immediate, reason, caller };
+        let mut range = Range { source, next: 0, end: count, update: None, immediate, reason, caller };
         while range.next < range.end {
-            self.step(&mut told, |queue, hypervisor| queue.add_range(&mut range, P::ON_FAILURE, hypervisor));
+            self.step(told, |queue, hypervisor| queue.add_range(&mut range, P::ON_FAILURE, hypervisor));
         }
-        Ok(())
     }
 
     /// The mode, unless a fault makes it another.
@@ -246,7 +260,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
     }
 
     /// Hands over what is queued on the caller's vCPU.
-    pub(crate) fn flush(self, reason: FlushReason, mut told: Told<'_>) {
+    pub(crate) fn flush(self, reason: FlushReason, told: &mut Told<'_>) {
         if self.planted_keeps(reason) {
             return;
         }
@@ -255,14 +269,14 @@ impl<'p, P: Platform> Mmu<'p, P> {
             self.platform.with_vcpu(|queue, _| queue.forget_kept());
             return;
         }
-        self.step(&mut told, |queue, hypervisor| queue.flush(reason, P::ON_FAILURE, hypervisor));
+        self.step(told, |queue, hypervisor| queue.flush(reason, P::ON_FAILURE, hypervisor));
     }
 
     /// The entry as the caller's own operations have left it (R11).
     pub(crate) fn read(self, slot: PteSlot) -> Pte {
         let reading = self.platform.with_vcpu(|queue, _| queue.reading(slot));
         if reading == Reading::Flush {
-            self.flush(FlushReason::ReadHazard, Told::Platform);
+            self.flush(FlushReason::ReadHazard, &mut Told::Platform);
         }
         let memory = self.platform.read_pte(slot);
         match reading {
@@ -270,14 +284,6 @@ impl<'p, P: Platform> Mmu<'p, P> {
             Reading::Pending(overlay) => overlay.over(memory),
             Reading::Memory | Reading::Flush => memory,
         }
-    }
-
-    /// Replaces an entry in memory, behind whatever is queued that it must not overtake (R10).
-    pub(crate) fn exchange(self, slot: PteSlot, pte: Pte, told: Told<'_>) -> Pte {
-        if self.platform.with_vcpu(|queue, _| queue.conflicts(slot)) && !self.planted().has(Fault::ExchangeOvertakes) {
-            self.flush(FlushReason::ReadHazard, told);
-        }
-        self.platform.exchange_pte(slot, pte)
     }
 
     /// Registers a callback for the next flush; flushes first when there is no room.
@@ -297,7 +303,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
     }
 
     fn clear_leak(self, task: &mut TaskState, depth: u8) {
-        self.flush(FlushReason::Leak, Told::Platform);
+        self.flush(FlushReason::Leak, &mut Told::Platform);
         self.report_kept(task);
         self.platform.report(&Report::LeakedRegion { depth });
     }

@@ -3,10 +3,12 @@
 use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext, UpdateCommand, VirtAddr};
 
 use crate::{
-    Failure, Failures, Mmu, Platform, RangeError, TaskState,
+    Asks, Failure, Failures, Harvest, HarvestError, Held, HeldBuffer, Known, Mmu, NotCleared, Platform, RangeError,
+    TaskState, Young,
     caller::Caller,
     mmu::{Mode, Told},
     queue::{Height, Request},
+    rewrite::{Reach, SetEntries, private::Reaches, write_protect},
     stats::FlushReason,
 };
 
@@ -93,11 +95,10 @@ impl<'r, P: Platform> Outside<'r, P> {
         count: usize,
         pte_of: impl FnMut(usize) -> Pte,
     ) -> Result<FlushOwed<'_, P>, SetRangeError> {
-        self.mmu
-            .submit_range(slot, count, pte_of, NOW, Told::Task(self.task), Caller::here())
-            .map_err(SetRangeError::Range)?;
-        self.task.failures.take().map_err(SetRangeError::Failed)?;
-        Ok(FlushOwed { mmu: self.mmu, _context: self.context })
+        RangeError::check(slot, count).map_err(SetRangeError::Range)?;
+        let Reach { mmu, mode, mut told } = self.reach();
+        mmu.submit_range(&mut SetEntries { first: slot, pte_of }, count, mode, &mut told, Caller::here());
+        self.settle().map_err(SetRangeError::Failed)
     }
 
     /// Any operation, as it is.
@@ -124,17 +125,103 @@ impl<'r, P: Platform> Outside<'r, P> {
         self.mmu.read(slot)
     }
 
-    /// Empties an L1 entry and answers with what it held last, accessed and dirty bits of the
-    /// hardware included.
-    pub fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
-        self.mmu.exchange(slot, Pte::EMPTY, Told::Platform)
+    /// Empties an L1 entry and answers with what it held last
+    /// ([`ReadModifyWrite::get_and_clear`](crate::ReadModifyWrite::get_and_clear)).
+    ///
+    /// # Errors
+    /// [`NotCleared`]; the failure goes to the platform.
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn get_and_clear(&mut self, slot: PteSlot) -> Result<(Held, FlushOwed<'_, P>), NotCleared> {
+        let reach = Reach { told: Told::Platform, ..self.reach() };
+        let held = reach.get_and_clear(slot, Caller::here())?;
+        Ok((held, self.owed()))
+    }
+
+    /// Empties `count` consecutive entries of one table and answers with what they held last. Entries that
+    /// could not be emptied are not among them; their failures go to the platform.
+    ///
+    /// # Errors
+    /// [`HarvestError`]; nothing has been done then.
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn get_and_clear_range<'b, const N: usize>(
+        &mut self,
+        slot: PteSlot,
+        count: usize,
+        buffer: &'b mut HeldBuffer<N>,
+    ) -> Result<(&'b [Held], FlushOwed<'_, P>), HarvestError> {
+        let mut harvest = Harvest::new(Reach { told: Told::Platform, ..self.reach() }, buffer);
+        harvest.get_and_clear_range(slot, count)?;
+        Ok((harvest.finish(), self.owed()))
+    }
+
+    /// Takes from `count` consecutive entries of one table the right to store; accessed and dirty stay.
+    ///
+    /// # Errors
+    /// [`SetRangeError`].
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn wrprotect_range(&mut self, slot: PteSlot, count: usize) -> Result<FlushOwed<'_, P>, SetRangeError> {
+        self.modify_range(slot, count, write_protect)
+    }
+
+    /// Changes `count` consecutive entries of one table by what is known of them
+    /// ([`ReadModifyWrite::modify_range`](crate::ReadModifyWrite::modify_range)).
+    ///
+    /// # Errors
+    /// [`SetRangeError`].
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn modify_range(
+        &mut self,
+        slot: PteSlot,
+        count: usize,
+        pte_of: impl FnMut(usize, Known) -> Option<Pte>,
+    ) -> Result<FlushOwed<'_, P>, SetRangeError> {
+        RangeError::check(slot, count).map_err(SetRangeError::Range)?;
+        self.reach().modify(slot, count, pte_of, Caller::here());
+        self.settle().map_err(SetRangeError::Failed)
+    }
+
+    /// Which of `count` consecutive entries of one table were used; from now on they count as not used
+    /// ([`ReadModifyWrite::test_and_clear_young`](crate::ReadModifyWrite::test_and_clear_young)).
+    ///
+    /// # Errors
+    /// [`SetRangeError`].
+    #[cfg_attr(feature = "caller-location", track_caller)]
+    pub fn test_and_clear_young_range(
+        &mut self,
+        slot: PteSlot,
+        count: usize,
+    ) -> Result<(Young, FlushOwed<'_, P>), SetRangeError> {
+        RangeError::check(slot, count).map_err(SetRangeError::Range)?;
+        let young = self.reach().age(slot, count, Caller::here());
+        let owed = self.settle().map_err(SetRangeError::Failed)?;
+        Ok((young, owed))
+    }
+
+    /// What of the last call could not be done.
+    fn settle(&mut self) -> Result<FlushOwed<'_, P>, Failures> {
+        self.task.failures.take()?;
+        Ok(self.owed())
+    }
+
+    const fn owed(&self) -> FlushOwed<'_, P> {
+        FlushOwed { mmu: self.mmu, _context: self.context }
     }
 
     fn now(&mut self, request: Request) -> Result<FlushOwed<'_, P>, Failure> {
         self.mmu.submit(request, NOW, Told::Platform)?;
-        Ok(FlushOwed { mmu: self.mmu, _context: self.context })
+        Ok(self.owed())
     }
 }
+
+impl<P: Platform> Reaches for Outside<'_, P> {
+    type Platform = P;
+
+    fn reach(&mut self) -> Reach<'_, P> {
+        Reach { mmu: self.mmu, mode: NOW, told: Told::Task(self.task) }
+    }
+}
+
+impl<P: Platform> Asks for Outside<'_, P> {}
 
 /// The TLB question: an entry has changed, and some vCPU's TLB may still hold the old one.
 ///

@@ -39,8 +39,8 @@ faults! {
     CapacityRepeats,
     /// R9: a batch is handed over in one step and forgotten in the next.
     DividedStep,
-    /// R10: a read-modify-write does not look at the queue.
-    ExchangeOvertakes,
+    /// R10: a read-modify-write does not look at what is pending for its entry.
+    PendingOverlooked,
     /// R11: reads do not look at the queue.
     ReadsMemory,
     /// R12: a TLB flush is dropped when any other is pending, writes between them or not.

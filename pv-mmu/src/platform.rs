@@ -24,15 +24,12 @@ pub trait Platform {
     /// Pins the caller to the vCPU and masks upcalls before, undoes both after; `step` is one step
     /// against that vCPU (R9). The library never nests it, and never calls back into the kernel
     /// from within `step`, except for the values of a range
-    /// ([`Region::set_ptes`](crate::Region::set_ptes)).
+    /// ([`Region::set_ptes`](crate::Region::set_ptes)) and, where these depend on what entries hold, for
+    /// [`Platform::read_pte`].
     fn with_vcpu<R>(&self, step: impl FnOnce(&mut Self::Queue, &mut Self::Hypervisor) -> R) -> R;
 
-    /// Reads an entry from memory.
+    /// Reads an entry from memory, by a plain load. Also called from within a step.
     fn read_pte(&self, slot: PteSlot) -> Pte;
-
-    /// Replaces an entry in memory in one atomic step and answers with what it held, accessed and
-    /// dirty included. The tables are read-only to the guest: the hypervisor traps and emulates it.
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte;
 
     /// The vCPUs that are online. Others have no TLB and are left out of flushes.
     fn online(&self) -> VcpuMask;

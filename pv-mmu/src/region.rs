@@ -3,11 +3,15 @@
 use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext};
 
 use crate::{
-    Callback, Failure, Failures, Mmu, Platform, RangeError, TaskState,
+    Asks, Callback, Failure, Failures, Mmu, Platform, RangeError, TaskState,
     caller::Caller,
     mmu::{Mode, Told},
     operations::{Operations, private::Submit},
     queue::Request,
+    rewrite::{
+        Reach, SetEntries,
+        private::{Reaches, Rewrites},
+    },
     stats::FlushReason,
 };
 
@@ -55,20 +59,16 @@ impl<'r, P: Platform> Region<'r, P> {
         count: usize,
         pte_of: impl FnMut(usize) -> Pte,
     ) -> Result<(), RangeError> {
-        let mode = self.mode();
-        self.mmu.submit_range(slot, count, pte_of, mode, Told::Task(self.task), Caller::here())
+        RangeError::check(slot, count)?;
+        let Reach { mmu, mode, mut told } = self.reach();
+        mmu.submit_range(&mut SetEntries { first: slot, pte_of }, count, mode, &mut told, Caller::here());
+        Ok(())
     }
 
     /// The entry as this region's operations have left it, pending ones included (R11).
     #[must_use]
     pub fn read_pte(&self, slot: PteSlot) -> Pte {
         self.mmu.read(slot)
-    }
-
-    /// Empties an L1 entry at once and answers with what it held last, accessed and dirty bits of
-    /// the hardware included. A pending update of the entry is effective before (R10).
-    pub fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
-        self.mmu.exchange(slot, Pte::EMPTY, Told::Task(self.task))
     }
 
     /// An operation whose completion matters: `callback` runs once, after it has been handed over,
@@ -85,12 +85,12 @@ impl<'r, P: Platform> Region<'r, P> {
 
     /// Hands over what is queued; the region goes on (Linux's `arch_flush_lazy_mmu_mode`).
     pub fn flush(&mut self) {
-        self.mmu.flush(FlushReason::Explicit, Told::Task(self.task));
+        self.mmu.flush(FlushReason::Explicit, &mut Told::Task(self.task));
     }
 
     /// Makes operations immediate until the answer is dropped (R5).
     pub fn pause(&mut self) -> Paused<'_, P> {
-        self.mmu.flush(FlushReason::Pause, Told::Task(self.task));
+        self.mmu.flush(FlushReason::Pause, &mut Told::Task(self.task));
         Paused { mmu: self.mmu, _context: self.context }
     }
 
@@ -107,7 +107,7 @@ impl<'r, P: Platform> Region<'r, P> {
     fn end(&mut self) {
         if self.task.is_lazy() {
             let reason = if self.task.depth() == 1 { FlushReason::Leave } else { FlushReason::NestedLeave };
-            self.mmu.flush(reason, Told::Task(self.task));
+            self.mmu.flush(reason, &mut Told::Task(self.task));
         }
         self.task.end_guard();
     }
@@ -129,6 +129,17 @@ impl<P: Platform> Submit for Region<'_, P> {
         }
     }
 }
+
+impl<P: Platform> Reaches for Region<'_, P> {
+    type Platform = P;
+
+    fn reach(&mut self) -> Reach<'_, P> {
+        Reach { mmu: self.mmu, mode: self.mode(), told: Told::Task(self.task) }
+    }
+}
+
+impl<P: Platform> Rewrites for Region<'_, P> {}
+impl<P: Platform> Asks for Region<'_, P> {}
 
 impl<P: Platform> Drop for Region<'_, P> {
     /// Leaves, unless [`Region::leave`] has; failures go to the platform.
@@ -178,3 +189,14 @@ impl<P: Platform> Submit for Paused<'_, P> {
         self.mmu.submit(request, Mode::Immediate(FlushReason::Immediate), Told::Platform)
     }
 }
+
+impl<P: Platform> Reaches for Paused<'_, P> {
+    type Platform = P;
+
+    fn reach(&mut self) -> Reach<'_, P> {
+        Reach { mmu: self.mmu, mode: Mode::Immediate(FlushReason::Immediate), told: Told::Platform }
+    }
+}
+
+impl<P: Platform> Rewrites for Paused<'_, P> {}
+impl<P: Platform> Asks for Paused<'_, P> {}

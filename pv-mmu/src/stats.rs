@@ -24,11 +24,15 @@ pub enum FlushReason {
     ReadHazard,
     /// A region that was left open.
     Leak,
+    /// What entries held is to be gathered, or a used entry to be made old.
+    Harvest,
+    /// A table is taken into use or out of it.
+    Table,
 }
 
 impl FlushReason {
     /// All reasons, in the order of [`Stats::flushes_by_reason`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Leave,
         Self::NestedLeave,
         Self::Pause,
@@ -39,6 +43,8 @@ impl FlushReason {
         Self::Capacity,
         Self::ReadHazard,
         Self::Leak,
+        Self::Harvest,
+        Self::Table,
     ];
 }
 

@@ -66,6 +66,6 @@ impl<P: Platform> Submit for ContextSwitch<'_, P> {
 
 impl<P: Platform> Drop for ContextSwitch<'_, P> {
     fn drop(&mut self) {
-        self.mmu.flush(FlushReason::Switch, Told::Platform);
+        self.mmu.flush(FlushReason::Switch, &mut Told::Platform);
     }
 }

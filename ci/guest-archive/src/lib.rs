@@ -6,10 +6,14 @@
 use core::cell::RefCell;
 
 use hypercall::{
-    Batch, Errno, FaultAt, Hypervisor, InterruptContext, Mfn, MmuUpdate, MmuextOp, Operation, Outcome, PreparedCall,
-    PreparedCalls, Pte, PteSlot, Recorder, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr, issue_operation,
+    Batch, Errno, FaultAt, Hypervisor, InterruptContext, Level, Mfn, MmuUpdate, MmuextOp, Operation, Outcome,
+    PreparedCall, PreparedCalls, Pte, PteSlot, Recorder, Subject, SwitchContext, TaskContext, VcpuMask, VirtAddr,
+    issue_operation,
 };
-use pv_mmu::{Callback, Context, Mmu, Operations, Platform, Report, TaskState, VcpuQueue};
+use pv_mmu::{
+    Callback, Context, HeldBuffer, Mmu, Operations, Platform, ReadModifyWrite, Report, TaskState, VcpuQueue,
+    table::{Alias, Draft, TableMemory},
+};
 
 /// A hypervisor behind C functions.
 pub struct Foreign {
@@ -65,10 +69,6 @@ impl Platform for Kernel {
         Pte::from_bits((self.memory)(slot.bits(), 0))
     }
 
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        Pte::from_bits((self.memory)(slot.bits(), pte.bits()))
-    }
-
     fn online(&self) -> VcpuMask {
         VcpuMask::from_words([3, 0])
     }
@@ -100,21 +100,83 @@ pub extern "C" fn guest_region(kernel: &Kernel, task: &mut TaskState, slot: PteS
     region.operation_then(run, Callback::new(done, 0));
     region.after_flush(Callback::new(done, 1));
     let range = region.set_ptes(slot, 16, |n| Pte::from_bits(pte.bits() + n as u64)).is_err();
-    let old = region.get_and_clear(slot).bits() ^ region.read_pte(slot).bits();
+    let old = region.get_and_clear(slot).map_or(0, |held| held.pte().bits()) ^ region.read_pte(slot).bits();
+    let change = region.modify_start(slot);
+    region.modify_commit(change, pte);
+    region.wrprotect(slot);
+    let young = region.test_and_clear_young_range(slot, 16).map_or(0, |young| young.count());
+    let mut buffer = HeldBuffer::<16>::new();
+    let mut harvest = region.harvest(&mut buffer).cleaning();
+    let full = harvest.get_and_clear_range(slot, 16).is_err();
+    let dirty = harvest.finish().iter().filter(|held| held.was_dirty()).count();
     let paused = region.pause().set_pte(slot, pte).is_err();
     region.flush();
-    region.leave().map_or_else(|failures| failures.count(), |()| u32::from(range) + u32::from(paused) + old as u32)
+    let told = u32::from(range) + u32::from(paused) + u32::from(full) + old as u32 + young + dirty as u32;
+    region.leave().map_or_else(|failures| failures.count(), |()| told)
 }
 
 /// The same without a region.
 #[unsafe(no_mangle)]
-pub extern "C" fn guest_outside(kernel: &Kernel, task: &mut TaskState, slot: PteSlot, pte: Pte, run: &Operation) -> u32 {
+pub extern "C" fn guest_outside(
+    kernel: &Kernel,
+    task: &mut TaskState,
+    slot: PteSlot,
+    pte: Pte,
+    run: &Operation,
+) -> u32 {
     let context = task_context();
     let mut outside = Mmu::new(kernel).outside(task, &context);
     let set = outside.set_pte(slot, pte).map(|owed| owed.flush_page(VirtAddr::unchecked(0)).is_ok()).is_ok();
     let range = outside.set_ptes(slot, 8, |_| pte).map(|owed| owed.not_cached()).is_ok();
     let other = outside.operation(run).map(|owed| owed.deferred()).is_ok();
-    u32::from(set) + u32::from(range) + u32::from(other)
+    let mut buffer = HeldBuffer::<16>::new();
+    let cleared = outside.get_and_clear(slot).map(|(_, owed)| owed.deferred()).is_ok();
+    let zapped = outside.get_and_clear_range(slot, 16, &mut buffer).map(|(_, owed)| owed.deferred()).is_ok();
+    let protected = outside.wrprotect_range(slot, 16).map(|owed| owed.deferred()).is_ok();
+    let aged = outside.test_and_clear_young_range(slot, 16).map(|(_, owed)| owed.deferred()).is_ok();
+    [set, range, other, cleared, zapped, protected, aged].iter().map(|ok| u32::from(*ok)).sum()
+}
+
+/// A page behind C functions.
+#[derive(Debug)]
+pub struct ForeignPage {
+    frame: u64,
+    memory: extern "C" fn(u64, u64) -> u64,
+}
+
+impl TableMemory for ForeignPage {
+    fn frame(&self) -> Mfn {
+        Mfn::new(self.frame)
+    }
+
+    fn alias(&self) -> Alias {
+        Alias { address: VirtAddr::unchecked(self.frame << 12), writable: Pte::from_bits(self.frame << 12 | 3) }
+    }
+
+    fn load(&self, index: usize) -> Pte {
+        Pte::from_bits((self.memory)(index as u64, 0))
+    }
+
+    fn store(&mut self, index: usize, pte: Pte) {
+        (self.memory)(index as u64, pte.bits());
+    }
+}
+
+/// The life of a table.
+#[unsafe(no_mangle)]
+pub extern "C" fn guest_table(kernel: &Kernel, task: &mut TaskState, at: PteSlot, pte: Pte, page: &ForeignPage) -> u32 {
+    let context = task_context();
+    let page = ForeignPage { frame: page.frame, memory: page.memory };
+    let mut outside = Mmu::new(kernel).outside(task, &context);
+    let mut draft = Draft::new(page, Level::L1);
+    draft.fill(|_| pte);
+    let Ok(mut live) = draft.validate(&mut outside) else { return 0 };
+    let attached = live.attach(&mut outside, at, pte.flags()).is_ok();
+    let Ok(live) = live.rewrite(&mut outside, 300, |_, old| Some(old)) else { return 1 };
+    let Ok(draft) = live.retire(&mut outside) else { return 2 };
+    let held = draft.entries().count();
+    let Ok(live) = draft.attach(&mut outside, at, pte.flags()) else { return 3 };
+    u32::from(attached) + held as u32 + live.slot(3).index() as u32
 }
 
 /// A task by the dynamic rules.
@@ -164,7 +226,7 @@ pub extern "C" fn guest_dynamic_interrupt(kernel: &Kernel, task: &mut TaskState,
     let context = unsafe { InterruptContext::assume() };
     let mut dynamic = Mmu::new(kernel).dynamic(task, Context::Interrupt(&context));
     let refused = dynamic.enter().is_err() && dynamic.leave().is_err();
-    let old = dynamic.get_and_clear(slot).bits() ^ dynamic.read_pte(slot).bits();
+    let old = dynamic.get_and_clear(slot).map_or(0, |held| held.pte().bits()) ^ dynamic.read_pte(slot).bits();
     dynamic.flush();
     u32::from(refused) + u32::from(dynamic.set_pte(slot, pte).is_ok()) + old as u32
 }

@@ -9,7 +9,7 @@ use core::fmt;
 use std::hash::Hash;
 
 use corosensei::Yielder;
-use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, VcpuId, VcpuMask, VirtAddr};
+use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, UpdateCommand, VcpuId, VcpuMask, VirtAddr};
 use mock_xen::{
     referee::{Asker, Context, Rule, TaskId, Wish},
     testing::{Answer, Failed},
@@ -19,7 +19,7 @@ use crate::{
     design::Design,
     fixture::{mmuext, update},
     found::Found,
-    machine::{Fiber, Machine, Vcpu, mix},
+    machine::{Fiber, Machine, Vcpu, Wanted, mix},
     point::{Command, What, Yield},
     scenario::Handler,
 };
@@ -133,39 +133,65 @@ impl<'a, D: Design> Cpu<'a, D> {
         answer
     }
 
-    /// Tells the referee what has been wished, if something has: the step that takes it has begun.
-    pub(crate) fn asked(&self) {
-        if let Some(wish) = self.fiber().wish.take()
-            && !self.machine.draining.get()
-        {
-            self.fiber().request.set(Some((self.machine.referee.ask(self.asker(), wish), wish)));
-            self.machine.log(self.vcpu_number(), || {
-                format!("asks {}", crate::picture::name(&self.machine.fixture, wish.operation()))
-            });
+    /// Tells the referee what is wanted, if something is: the step that takes it has begun. `is_pending` says
+    /// for which entries an update waits.
+    pub(crate) fn asked(&self, is_pending: impl Fn(PteSlot) -> bool) {
+        if self.machine.draining.get() {
+            return;
         }
+        let Some(wanted) = self.fiber().wish.get() else { return };
+        let wish = match wanted {
+            Wanted::Operation(wish) => wish,
+            Wanted::Emptied(slot) if is_pending(slot) || self.memory(slot).is_none() => return,
+            Wanted::Emptied(slot) => emptying(slot, self.memory(slot)),
+        };
+        self.fiber().wish.set(None);
+        self.fiber().request.set(Some((self.machine.referee.ask(self.asker(), wish), wanted)));
+        self.machine.log(self.vcpu_number(), || {
+            format!("asks {}", crate::picture::name(&self.machine.fixture, wish.operation()))
+        });
     }
 
     /// A step has ended with nothing queued. If nothing has arrived for what is wished, that was not taken,
     /// because failures have to be collected first: the next step takes it, maybe on another vCPU.
     pub(crate) fn not_taken(&self) {
-        if let Some((request, wish)) = self.fiber().request.get()
+        if let Some((request, wanted)) = self.fiber().request.get()
             && !self.machine.draining.get()
             && self.machine.referee.withdraw(request)
         {
             self.fiber().request.set(None);
-            self.fiber().wish.set(Some(wish));
+            self.fiber().wish.set(Some(wanted));
         }
     }
 
     /// Wishes for an operation, has `call` ask for it, and tells the referee what came of that.
     pub(crate) fn wish(&self, wish: impl Into<Wish>, call: impl FnOnce(&Operation) -> Answer) {
         let wish = wish.into();
-        self.fiber().wish.set(Some(wish));
+        self.fiber().wish.set(Some(Wanted::Operation(wish)));
         let answer = call(wish.operation());
         self.tell_failures(&answer);
         if !is_for_nobody(wish.operation()) {
-            self.asked();
+            self.asked(|_| false);
         }
+        self.answered();
+    }
+
+    /// Has `call` empty an entry, and sees to it that it is empty then.
+    pub(crate) fn wish_emptied(&self, slot: PteSlot, call: impl FnOnce() -> Pte) -> Pte {
+        let asked = || self.machine.referee.counters().asked;
+        let before = asked();
+        self.fiber().wish.set(Some(Wanted::Emptied(slot)));
+        let held = call();
+        // Nobody else has asked for anything, so nobody else has filled it.
+        if asked() <= before + 1 && !self.machine.draining.get() && !self.memory(slot).is_none() {
+            self.machine
+                .note(Found::Assertion { rule: Rule::R10, what: "an entry is emptied and what was pending is in it" });
+        }
+        self.answered();
+        held
+    }
+
+    fn answered(&self) {
         self.fiber().wish.set(None);
         if let Some((request, _)) = self.fiber().request.take() {
             self.point(What::Tell("answered"));
@@ -393,4 +419,10 @@ impl<'a, D: Design> Cpu<'a, D> {
 /// Whether an operation need not be taken: a flush of no vCPU.
 fn is_for_nobody(operation: &Operation) -> bool {
     matches!(operation, Operation::Mmuext { op, .. } if op.vcpus().is_some_and(VcpuMask::is_empty))
+}
+
+/// The operation that empties an entry that holds `held`: what the hardware notes in it meanwhile stays.
+fn emptying(slot: PteSlot, held: Pte) -> Wish {
+    let command = if held.is_present() { UpdateCommand::PreserveAd } else { UpdateCommand::Normal };
+    update(slot.with_command(command), Pte::EMPTY).into()
 }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hypercall::{Mfn, VcpuId, VcpuMask};
+use hypercall::{Mfn, PteSlot, VcpuId, VcpuMask};
 use mock_xen::referee::{self, Referee, RequestId, Settings, Wish};
 
 use crate::design::Design;
@@ -17,6 +17,16 @@ use crate::fixture::Fixture;
 use crate::found::Found;
 use crate::picture::{Log, Moment};
 use crate::scenario::Scenario;
+
+/// What a task wants of the library.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    /// An operation.
+    Operation(Wish),
+    /// That an entry is emptied. Which operation that is, if any, depends on what it holds when it comes to
+    /// it.
+    Emptied(PteSlot),
+}
 
 /// One coroutine as the others see it.
 #[derive(Debug, Default)]
@@ -28,9 +38,9 @@ pub(crate) struct Fiber {
     /// How far it is since its last operation began: its points, and every answer it has had there.
     pub(crate) digest: Cell<u64>,
     /// What it has asked the library for and the referee has not been told of.
-    pub(crate) wish: Cell<Option<Wish>>,
+    pub(crate) wish: Cell<Option<Wanted>>,
     /// What it has been told of last.
-    pub(crate) request: Cell<Option<(RequestId, Wish)>>,
+    pub(crate) request: Cell<Option<(RequestId, Wanted)>>,
     /// Whether it has come to its end, but for the switch away from it.
     pub(crate) ended: Cell<bool>,
     /// Whether bottom halves are off.

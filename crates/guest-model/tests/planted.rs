@@ -34,7 +34,7 @@ fn plants() -> Vec<Plant> {
         // Whoever moves is switched away from first, so what he leaves behind is found there.
         (Fault::SwitchKeeps, &[Rule::R7, Rule::R8], Scenario { bounds: moves, ..scenario(&[region]) }),
         (Fault::DividedStep, &[Rule::R9, Rule::R13, Rule::R2], scenario(&[region, &[Set(1)]])),
-        (Fault::ExchangeOvertakes, &[Rule::R10], scenario(&[&[Enter, Set(0), Clear(0), Leave]])),
+        (Fault::PendingOverlooked, &[Rule::R10], scenario(&[&[Enter, Set(0), Clear(0), Leave]])),
         (Fault::ReadsMemory, &[Rule::R11], scenario(&[&[Enter, Set(0), Read(0), Leave]])),
         (Fault::FlushDropped, &[Rule::R12], scenario(&[&[Enter, Set(0), FlushTlb, Set(1), FlushTlb, Leave]])),
         (Fault::OthersStay, &[Rule::R12], Scenario { switch_loads: true, ..scenario(&[&[], &[Unpin(0)], &[Set(0)]]) }),

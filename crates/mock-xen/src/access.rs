@@ -125,7 +125,10 @@ impl MockXen {
         access: Access,
     ) -> Result<Reached<'_>, AccessError> {
         let mfn = match self.machine.translate(tables, processor, address.value(), access) {
-            Ok(mfn) => mfn,
+            Ok(found) => {
+                self.tell_use(processor, address, access, found);
+                found.frame
+            }
             Err(ProcessorFault::Page { present: true }) => return Ok(Reached::Forbidden),
             Err(fault) => return Err(AccessError::of(address, fault, access)),
         };

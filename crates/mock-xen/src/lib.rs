@@ -48,6 +48,7 @@ pub mod testing;
 mod tlb;
 mod validate;
 mod vcpu;
+mod walker;
 mod witness;
 
 pub use access::AccessError;
@@ -62,4 +63,5 @@ pub use planted::Fault;
 pub use schedule::{Once, PreemptPoint, Recorded, Schedule, Seeded, Step};
 pub use tlb::TlbEntry;
 pub use vcpu::{MockVcpu, VcpuState};
+pub use walker::{SeededWalker, Walker};
 pub use witness::Witness;

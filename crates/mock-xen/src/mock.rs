@@ -10,12 +10,14 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::frames::{Frame, FrameView, Layout};
 use crate::machine::Machine;
-use crate::memory::GuestMemory;
+use crate::memory::{Access, GuestMemory, Processor, Translated};
 use crate::not_modelled::{NotModelled, NotModelledEvent};
 use crate::running::Running;
 use crate::schedule::Schedule;
 use crate::tlb::TlbEntry;
+use crate::validate::Replaced;
 use crate::vcpu::{MockVcpu, Vcpu, VcpuState};
+use crate::walker::Walker;
 use crate::witness::Witness;
 
 /// Xen 4.17 as one PV guest sees it, with the guest's memory.
@@ -33,6 +35,7 @@ pub struct MockXen {
     witness: Option<Arc<dyn Witness>>,
     spare: Mutex<Vec<Mfn>>,
     direct_map: VirtAddr,
+    pub(crate) walker: Mutex<Option<Box<dyn Walker>>>,
 }
 
 impl fmt::Debug for MockXen {
@@ -67,7 +70,7 @@ impl MockXen {
         let state = |base: Option<Mfn>| base.map_or(VcpuState::OFF, VcpuState::running_on);
         let vcpus = bases.into_iter().map(|base| CachePadded::new(Vcpu::new(state(base)))).collect();
         let (not_modelled, spare) = (Mutex::default(), Mutex::new(spare));
-        Self { machine, vcpus, not_modelled, witness, spare, direct_map }
+        Self { machine, vcpus, not_modelled, witness, spare, direct_map, walker: Mutex::default() }
     }
 
     /// The typed way to call as `vcpu`.
@@ -239,12 +242,33 @@ impl MockXen {
         }
     }
 
+    /// Tells the witness what an update of an L1 entry has replaced.
+    pub(crate) fn tell_replaced(&self, vcpu: VcpuId, slot: PteSlot, replaced: Replaced) {
+        if let Some(witness) = &self.witness {
+            witness.replaced(vcpu, slot, replaced.old, replaced.new);
+        }
+    }
+
+    /// Tells the witness what a processor's access was, beyond what it was for.
+    pub(crate) fn tell_use(&self, processor: Processor, address: VirtAddr, access: Access, found: Translated) {
+        let Some(witness) = &self.witness else { return };
+        if let Some((slot, flags)) = found.noted {
+            witness.noted(processor.vcpu, slot, flags);
+        }
+        let is_store = access == Access::Write;
+        if !self.machine.still_leads(processor.base, address.value(), found.frame, is_store) {
+            witness.used_stale(processor.vcpu, address, found.frame, is_store);
+        }
+    }
+
     pub(crate) fn within_hypercall<T>(&self, vcpu: VcpuId, body: impl FnOnce(&mut Running) -> T) -> T {
         let _runs_on = self.base_of(vcpu);
         if let Some(witness) = &self.witness {
             witness.hypercall_begins(vcpu);
         }
+        self.moment();
         let value = body(&mut self.vcpu_slot(vcpu).running.lock());
+        self.moment();
         if let Some(witness) = &self.witness {
             witness.hypercall_ends(vcpu);
         }

@@ -1,6 +1,6 @@
 //! Who is told what arrives at the hypervisor.
 
-use hypercall::{Errno, Operation, VcpuId};
+use hypercall::{Errno, Mfn, Operation, Pte, PteFlags, PteSlot, VcpuId, VirtAddr};
 
 use crate::referee::Referee;
 
@@ -16,6 +16,16 @@ pub trait Witness: Send + Sync {
     /// Words that are no [`Operation`], such as an unknown command, are not told.
     fn arrived(&self, vcpu: VcpuId, operation: &Operation, result: Option<Result<(), Errno>>);
 
+    /// An update of `vcpu` has replaced `old` by `new` in the L1 entry at `slot`; told before `arrived`.
+    fn replaced(&self, _vcpu: VcpuId, _slot: PteSlot, _old: Pte, _new: Pte) {}
+
+    /// `vcpu`'s processor has set `flags` in the L1 entry at `slot` for an access of the guest's kernel.
+    fn noted(&self, _vcpu: VcpuId, _slot: PteSlot, _flags: PteFlags) {}
+
+    /// `vcpu`'s kernel has reached `frame` at `address` by a translation that its TLB keeps and the tables do not
+    /// give any more.
+    fn used_stale(&self, _vcpu: VcpuId, _address: VirtAddr, _frame: Mfn, _is_store: bool) {}
+
     /// A hypercall begins; a multicall is one.
     fn hypercall_begins(&self, _vcpu: VcpuId) {}
 
@@ -26,6 +36,18 @@ pub trait Witness: Send + Sync {
 impl Witness for Referee {
     fn arrived(&self, vcpu: VcpuId, operation: &Operation, result: Option<Result<(), Errno>>) {
         Self::arrived(self, vcpu, operation, result);
+    }
+
+    fn replaced(&self, vcpu: VcpuId, slot: PteSlot, old: Pte, new: Pte) {
+        Self::replaced(self, vcpu, slot, old, new);
+    }
+
+    fn noted(&self, _vcpu: VcpuId, slot: PteSlot, flags: PteFlags) {
+        Self::noted(self, slot, flags);
+    }
+
+    fn used_stale(&self, vcpu: VcpuId, address: VirtAddr, frame: Mfn, is_store: bool) {
+        Self::used_stale(self, vcpu, address, frame, is_store);
     }
 
     fn hypercall_begins(&self, vcpu: VcpuId) {

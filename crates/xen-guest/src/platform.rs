@@ -8,12 +8,15 @@
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use hypercall::{Errno, Hypervisor, InterruptContext, Mfn, Pte, PteSlot, VcpuId, VcpuMask};
-use pv_mmu::{Mmu, Platform, Report, VcpuQueue};
+use pv_mmu::{
+    Mmu, Platform, Report, VcpuQueue,
+    table::{Alias, TableMemory},
+};
 use spin::Once;
 
 use crate::{
     events::{self, Handler, Port},
-    memory::tables,
+    memory::{Page, tables},
     percpu::{MAX_VCPUS, PerVcpu, current_vcpu},
     smp,
 };
@@ -34,7 +37,7 @@ impl<H: Hypervisor> GuestPlatform<H> {
     ///
     /// # Safety
     /// Every update that is asked for is of a table of the kernel's that no reference depends on, such
-    /// as one made of [`Page`](crate::memory::Page)s.
+    /// as one made of [`Page`]s.
     #[must_use]
     pub const unsafe fn new(first: H, second: H, report: fn(&Report)) -> Self {
         Self {
@@ -104,12 +107,6 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
         tables::read(slot).unwrap_or_else(|error| panic!("cannot read {slot}: {error}"))
     }
 
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        // SAFETY: the promise given to `new`.
-        let held = unsafe { tables::exchange(slot, pte) };
-        held.unwrap_or_else(|error| panic!("cannot exchange {slot}: {error}"))
-    }
-
     fn online(&self) -> VcpuMask {
         smp::online()
     }
@@ -121,5 +118,24 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
 
     fn report(&self, report: &Report) {
         (self.report)(report);
+    }
+}
+
+/// A page of the pool as a table that `pv-mmu` takes into use and out of it.
+impl TableMemory for Page {
+    fn frame(&self) -> Mfn {
+        Self::frame(self)
+    }
+
+    fn alias(&self) -> Alias {
+        Alias { address: self.address(), writable: Pte::new(Self::frame(self), Self::WRITABLE) }
+    }
+
+    fn load(&self, index: usize) -> Pte {
+        self.read(index).map_or_else(|fault| panic!("cannot read {self:?}: {fault}"), Pte::from_bits)
+    }
+
+    fn store(&mut self, index: usize, pte: Pte) {
+        self.write(index, pte.bits()).unwrap_or_else(|fault| panic!("cannot write {self:?}: {fault}"));
     }
 }

@@ -12,14 +12,17 @@ mod callback;
 mod index;
 mod issue;
 mod merge;
+mod range;
 mod status;
 mod view;
 
 use hypercall::{
-    Batch, BatchFull, DomId, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject, UpdateCommand,
+    Batch, BatchFull, DomId, EntryKind, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject,
+    UpdateCommand,
 };
 
 pub use self::callback::Callback;
+pub(crate) use self::range::{Change, Range, Source};
 use self::{
     callback::{Callbacks, Position},
     index::SlotIndex,
@@ -104,9 +107,9 @@ pub trait QueueSteps {
 
     /// Adds the updates of `range` that are left, as far as there is room, and moves the range on.
     /// What did not fit needs another step; so upcalls are open between two chunks (R15).
-    fn add_range<H: Hypervisor, F: FnMut(usize) -> Pte>(
+    fn add_range<H: Hypervisor, S: Source>(
         &mut self,
-        range: &mut Range<F>,
+        range: &mut Range<'_, S>,
         policy: FailurePolicy,
         hypervisor: &mut H,
     ) -> Step<()>;
@@ -132,9 +135,6 @@ pub trait QueueSteps {
 
     /// Where a read of `slot` finds its answer (R11).
     fn reading(&self, slot: PteSlot) -> Reading;
-
-    /// Whether a read-modify-write of `slot` in memory would overtake something (R10).
-    fn conflicts(&self, slot: PteSlot) -> bool;
 
     /// The counts.
     fn stats(&self) -> Stats;
@@ -184,19 +184,6 @@ impl Overlay {
         let noted = memory.bits() & PteFlags::ACCESSED_DIRTY.bits();
         Pte::from_bits(self.value.bits() | noted)
     }
-}
-
-/// A run of consecutive entries still to be added.
-pub struct Range<F> {
-    pub(crate) slot: PteSlot,
-    pub(crate) next: usize,
-    pub(crate) end: usize,
-    /// The next entry's value, when it has been asked for but did not fit.
-    pub(crate) value: Option<Pte>,
-    pub(crate) pte_of: F,
-    pub(crate) immediate: bool,
-    pub(crate) reason: FlushReason,
-    pub(crate) caller: Caller,
 }
 
 /// The queue of one vCPU: at most `UPDATES` page-table updates in at most `CALLS` calls, with
@@ -378,14 +365,13 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Merges or appends; what is asked for is in the queue afterwards.
     #[inline]
     fn place(&mut self, request: &Request) -> Result<(), BatchFull> {
-        let absorbed = match request.operation {
-            Operation::Update { update, .. } if request.height == Height::Leaf && self.may_join(request) => {
-                self.merge(update, request.caller)
+        match request.operation {
+            Operation::Update { update, subject: Subject::SELF } if request.height == Height::Leaf => {
+                self.place_leaf(update, request.caller)
             }
-            Operation::Mmuext { op, domain } if op.is_tlb_flush() => self.supersede(&op, domain),
-            _ => false,
-        };
-        if absorbed { Ok(()) } else { self.append(request) }
+            Operation::Mmuext { op, domain } if op.is_tlb_flush() && self.supersede(&op, domain) => Ok(()),
+            _ => self.append(request),
+        }
     }
 
     /// The value that the pending updates of an entry leave in it.
@@ -402,16 +388,27 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         Some(Overlay { value: joined.pte(), preserves: joined.slot.command() == Some(UpdateCommand::PreserveAd) })
     }
 
-    /// Whether the last call is an array that `request` would join, so that the run goes on.
+    /// Merges or appends an update of an L1 entry of the caller's own.
     #[inline]
-    fn run_is_open(&self, request: &Request) -> bool {
-        let Operation::Update { subject, .. } = request.operation else { return false };
-        self.batch.last().is_some_and(|last| last.kind == hypercall::EntryKind::Updates(subject))
+    fn place_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
+        // A run goes on while the last call is an array that the update would join.
+        let is_open = self.batch.last().is_some_and(|last| last.kind == EntryKind::Updates(Subject::SELF));
+        let may_join = is_open || self.planted.has(Fault::JoinsAcross);
+        if may_join && self.merge(update, caller) { Ok(()) } else { self.append_leaf(update, caller) }
     }
 
+    /// Puts an update of an L1 entry of the caller's own at the end.
     #[inline]
-    fn may_join(&self, request: &Request) -> bool {
-        self.run_is_open(request) || self.planted.has(Fault::JoinsAcross)
+    fn append_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
+        let calls = self.batch.len();
+        self.append_update(update, Subject::SELF, Height::Leaf)?;
+        if self.batch.len() != calls
+            && let Some(upper) = self.upper.get_mut(calls)
+        {
+            *upper = false;
+        }
+        self.callers.of_update(self.batch.updates().len() - 1, caller);
+        Ok(())
     }
 
     #[inline]
@@ -465,37 +462,20 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.step(())
     }
 
-    fn add_range<H: Hypervisor, F: FnMut(usize) -> Pte>(
+    fn add_range<H: Hypervisor, S: Source>(
         &mut self,
-        range: &mut Range<F>,
+        range: &mut Range<'_, S>,
         policy: FailurePolicy,
         hypervisor: &mut H,
     ) -> Step<()> {
         if self.collecting.is_some() {
             return Step::CollectFirst;
         }
-        while range.next < range.end {
-            let Some(slot) = range.slot.offset(range.next) else { break };
-            if self.batch.updates().len() == UPDATES {
-                break;
-            }
-            let pte = range.value.take().unwrap_or_else(|| (range.pte_of)(range.next));
-            let request = Request::update(slot, pte, Height::Leaf, range.caller);
-            let placed = if range.immediate { self.append(&request) } else { self.place(&request) };
-            if placed.is_err() {
-                range.value = Some(pte);
-                break;
-            }
-            self.asked();
-            range.next += 1;
-        }
-        if range.next < range.end {
-            self.issue(FlushReason::Capacity, policy, hypervisor);
-            if self.planted.has(Fault::RangeUndivided) {
+        if let Some(reason) = self.fill(range) {
+            self.issue(reason, policy, hypervisor);
+            if reason == FlushReason::Capacity && self.planted.has(Fault::RangeUndivided) {
                 return self.add_range(range, policy, hypervisor);
             }
-        } else if range.immediate {
-            self.issue(range.reason, policy, hypervisor);
         }
         self.step(())
     }
@@ -572,14 +552,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
             return Reading::Flush;
         }
         self.pending_value(slot).map_or(Reading::Memory, Reading::Pending)
-    }
-
-    fn conflicts(&self, slot: PteSlot) -> bool {
-        if self.collecting.is_some() || self.batch.is_empty() {
-            return false;
-        }
-        let is_one_run = self.run_start == 0 && self.batch.len() == 1 && !self.batch.updates().is_empty();
-        !is_one_run || self.index.newest(self.batch.updates(), slot).is_some()
     }
 
     fn stats(&self) -> Stats {

@@ -10,8 +10,6 @@ use pv_mmu::{FailurePolicy, Mmu, Platform, Report, VcpuQueue};
 pub(crate) trait Memory {
     /// Reads an entry.
     fn read(&self, slot: PteSlot) -> Pte;
-    /// Exchanges an entry, trapping.
-    fn exchange(&self, slot: PteSlot, pte: Pte) -> Pte;
 }
 
 /// What a vCPU owns.
@@ -124,10 +122,6 @@ impl<H: Hypervisor, M: Memory, const U: usize, const C: usize, const W: usize, c
 
     fn read_pte(&self, slot: PteSlot) -> Pte {
         self.memory.read(slot)
-    }
-
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        self.memory.exchange(slot, pte)
     }
 
     fn online(&self) -> VcpuMask {

@@ -24,8 +24,29 @@ pub(crate) struct State {
     pub(crate) hypercalls: Vec<usize>,
     /// Values that are refused.
     pub(crate) poison: BTreeSet<u64>,
+    /// An entry whose updates are refused.
+    pub(crate) refused_slot: Option<PteSlot>,
     /// Whether multicalls are refused.
     pub(crate) no_multicall: bool,
+    /// Another processor, which may use any entry at any moment.
+    pub(crate) walker: Walker,
+    /// Entries that were present and are not, with what they held in that moment.
+    pub(crate) emptied: Vec<(PteSlot, Pte)>,
+    /// Accessed and dirty bits that an update has overwritten in a present entry.
+    pub(crate) overwritten: Vec<(PteSlot, PteFlags)>,
+}
+
+/// A processor that uses entries: at each moment the next of `uses`.
+#[derive(Debug, Default)]
+pub(crate) struct Walker {
+    pub(crate) uses: std::collections::VecDeque<Option<(PteSlot, Use)>>,
+}
+
+/// What an entry is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Load,
+    Store,
 }
 
 /// One vCPU's way to the state.
@@ -33,11 +54,32 @@ pub(crate) struct State {
 pub(crate) struct Model(pub(crate) Rc<RefCell<State>>);
 
 impl State {
+    /// A moment: whatever the other processor does in it happens now.
+    fn moment(&mut self) {
+        if let Some(Some((slot, used))) = self.walker.uses.pop_front() {
+            self.touch(slot, used);
+        }
+    }
+
+    /// The other processor uses an entry.
+    pub(crate) fn touch(&mut self, slot: PteSlot, used: Use) {
+        let Some(entry) = self.entries.get_mut(&slot.address()) else { return };
+        let flags = Pte::from_bits(*entry).flags();
+        if flags.contains(PteFlags::PRESENT) {
+            *entry |= PteFlags::ACCESSED.bits();
+            if used == Use::Store && flags.contains(PteFlags::RW) {
+                *entry |= PteFlags::DIRTY.bits();
+            }
+        }
+    }
+
     fn apply(&mut self, operation: Operation) -> Result<(), Errno> {
         if let Operation::Update { update, .. } = operation {
-            if self.poison.contains(&update.value) {
+            if self.poison.contains(&update.value) || self.refused_slot.is_some_and(|slot| slot.same_entry(update.slot))
+            {
                 return Err(Errno::BUSY);
             }
+            self.moment();
             self.store(update);
         }
         self.applied.push(operation);
@@ -51,7 +93,16 @@ impl State {
             Some(UpdateCommand::PreserveAd) => *entry & PteFlags::ACCESSED_DIRTY.bits(),
             _ => 0,
         };
-        *entry = update.value | noted;
+        let (old, new) = (Pte::from_bits(*entry), Pte::from_bits(update.value | noted));
+        *entry = new.bits();
+        let slot = PteSlot::from_bits(update.slot.address());
+        let lost = old.flags().without(new.flags()) & PteFlags::ACCESSED_DIRTY;
+        if old.is_present() && !new.is_present() {
+            self.emptied.push((slot, old));
+        }
+        if old.is_present() && lost != PteFlags::NONE {
+            self.overwritten.push((slot, lost));
+        }
     }
 
     fn run(&mut self, operations: impl Iterator<Item = Operation>) -> Outcome {
@@ -103,12 +154,8 @@ impl Hypervisor for Model {
 
 impl Memory for Model {
     fn read(&self, slot: PteSlot) -> Pte {
-        Pte::from_bits(self.0.borrow().entries.get(&slot.address()).copied().unwrap_or(0))
-    }
-
-    fn exchange(&self, slot: PteSlot, pte: Pte) -> Pte {
-        let old = self.read(slot);
-        self.0.borrow_mut().entries.insert(slot.address(), pte.bits());
-        old
+        let mut state = self.0.borrow_mut();
+        state.moment();
+        Pte::from_bits(state.entries.get(&slot.address()).copied().unwrap_or(0))
     }
 }

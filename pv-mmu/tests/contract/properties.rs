@@ -7,7 +7,7 @@ use pv_mmu::{Operations, Stats, TaskState};
 
 use crate::{
     kernel::{Kernel, Memory},
-    model::{Model, State},
+    model::{Model, State, Use},
 };
 
 /// Small enough that random programs meet every limit.
@@ -54,6 +54,33 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => (slot(), value.clone()).prop_map(|(slot, value)| Ask::Interrupt(slot, value)),
         1 => Just(Ask::Switch),
         1 => (slot(), value).prop_map(|(slot, value)| Ask::Pause(slot, value)),
+    ]
+}
+
+const SLOTS: usize = 5;
+
+const fn first(n: usize) -> PteSlot {
+    PteSlot::of(Mfn::new(1), n)
+}
+
+/// What happens to an entry.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Ask(MmuUpdate),
+    Use(PteSlot, Use),
+    Flush,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let ask = |command| {
+        (0..SLOTS, 0..0x80_u64)
+            .prop_map(move |(n, word)| Event::Ask(MmuUpdate::new(first(n).with_command(command), Pte::from_bits(word))))
+    };
+    prop_oneof![
+        3 => ask(UpdateCommand::Normal),
+        4 => ask(UpdateCommand::PreserveAd),
+        3 => (0..SLOTS, prop_oneof![Just(Use::Load), Just(Use::Store)]).prop_map(|(n, used)| Event::Use(first(n), used)),
+        1 => Just(Event::Flush),
     ]
 }
 
@@ -173,6 +200,46 @@ proptest! {
         prop_assert_eq!(region.read_pte(slot).bits(), last);
         region.leave().unwrap();
         prop_assert_eq!(model.read(slot).bits(), last);
+    }
+
+    /// The algebra of merging, against one-by-one application: what the hardware notes before a flush, it notes
+    /// before the first of the updates that wait for it.
+    #[test]
+    fn joined_updates_keep_the_notes_that_single_ones_keep(
+        initial in prop::collection::vec(0..0x80_u64, SLOTS),
+        program in prop::collection::vec(event(), 0..40),
+    ) {
+        let (model, mut single) = (Model::default(), State::default());
+        for (n, word) in initial.iter().enumerate() {
+            model.0.borrow_mut().entries.insert(first(n).address(), *word);
+            single.entries.insert(first(n).address(), *word);
+        }
+        let kernel = Kernel::<Model, Model>::new(model.clone(), [model.clone()]);
+        let (mut task, mut waiting) = (TaskState::new(), Vec::new());
+        let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        for event in program {
+            match event {
+                Event::Ask(update) if update.slot.command() == Some(UpdateCommand::Normal) => {
+                    region.set_pte(update.slot, update.pte());
+                    waiting.push(update);
+                }
+                Event::Ask(update) => {
+                    region.commit_pte(update.slot, update.pte());
+                    waiting.push(update);
+                }
+                Event::Use(slot, used) => {
+                    model.0.borrow_mut().touch(slot, used);
+                    single.touch(slot, used);
+                }
+                Event::Flush => {
+                    region.flush();
+                    waiting.drain(..).for_each(|update| single.store(update));
+                }
+            }
+        }
+        region.leave().unwrap();
+        waiting.drain(..).for_each(|update| single.store(update));
+        prop_assert_eq!(&model.0.borrow().entries, &single.entries);
     }
 
     #[test]

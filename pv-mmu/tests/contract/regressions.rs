@@ -3,9 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hypercall::{DomId, Mfn, MmuextOp, Operation, Pte, PteFlags, PteSlot, VaFlush, VcpuId, VcpuMask, VirtAddr};
-use pv_mmu::{Callback, Context, Operations, Profile, Report, Status, TaskState, VcpuQueue};
+use pv_mmu::{Callback, Context, Operations, Profile, ReadModifyWrite, Report, Status, TaskState, VcpuQueue};
 
-use crate::{kernel::Kernel, model::Model, world::invlpg};
+use crate::{
+    kernel::Kernel,
+    model::Model,
+    world::{invlpg, preserving},
+};
 
 type Small<const STOP: bool = false> = Kernel<Model, Model, 8, 8, 64, STOP>;
 
@@ -43,7 +47,7 @@ fn r2_an_unmap_is_not_lost_with_the_refused_map_behind_it() {
 }
 
 #[test]
-fn r10_a_trapped_write_does_not_overtake_a_lone_operation_of_another_kind() {
+fn r10_a_read_modify_write_does_not_overtake_a_lone_operation_of_another_kind() {
     for operation in [
         Operation::UpdateVaMapping { va: VirtAddr::unchecked(0), pte: pte(1), flush: VaFlush::None },
         Operation::Mmuext { op: MmuextOp::Unpin { table: Mfn::new(1) }, domain: DomId::SELF },
@@ -51,9 +55,10 @@ fn r10_a_trapped_write_does_not_overtake_a_lone_operation_of_another_kind() {
         let (model, kernel) = kernel::<false>();
         let mut task = TaskState::new();
         let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        model.0.borrow_mut().entries.insert(slot(0).address(), pte(1).bits());
         region.operation(&operation);
-        let _ = region.get_and_clear(slot(0));
-        assert_eq!(model.0.borrow().applied, [operation]);
+        assert_eq!(region.get_and_clear(slot(0)).unwrap().pte(), pte(1));
+        assert_eq!(model.0.borrow().applied, [operation, preserving(slot(0), Pte::EMPTY)]);
         region.leave().unwrap();
     }
 }

@@ -13,7 +13,8 @@ use mock_xen::{
 };
 use parking_lot::Mutex;
 use pv_mmu::{
-    Context, Dynamic, Failure, Failures, LeaveError, Mmu, Operations, Outside, Region, Report, TaskState, VcpuQueue,
+    Context, Dynamic, Failure, Failures, LeaveError, Mmu, Operations, Outside, ReadModifyWrite, Region, Report,
+    TaskState, VcpuQueue,
 };
 
 use crate::kernel::{Kernel, Memory};
@@ -58,10 +59,6 @@ pub(crate) type OnMock<'w, const STOP: bool = false> = Kernel<MockVcpu<'w>, &'w 
 impl Memory for &MockXen {
     fn read(&self, slot: PteSlot) -> Pte {
         self.read_entry(slot).expect("the slot is in the guest's memory")
-    }
-
-    fn exchange(&self, slot: PteSlot, pte: Pte) -> Pte {
-        self.trapped_exchange(slot, pte).expect("Xen emulates the store")
     }
 }
 
@@ -323,11 +320,22 @@ impl<'w, const STOP: bool> WatchedRegion<'_, 'w, STOP> {
         value
     }
 
+    /// Takes the right to store from a writable entry, and answers with what it is to be.
+    pub(crate) fn wrprotect(&mut self, slot: PteSlot) -> Pte {
+        let old = self.region.read_pte(slot);
+        let new = old.with_flags(old.flags().without(PteFlags::RW));
+        self.watch.ask(self.watch.asker(), preserving(slot, new), || self.region.wrprotect(slot));
+        new
+    }
+
+    /// Empties an entry that is present or empty, and answers with what it held.
     pub(crate) fn get_and_clear(&mut self, slot: PteSlot) -> Pte {
-        let old = self.region.get_and_clear(slot);
-        self.watch.pass_reports();
-        self.watch.world.referee().trapped_write(self.watch.asker(), slot);
-        old
+        let held = if self.region.read_pte(slot).is_present() {
+            self.watch.ask(self.watch.asker(), preserving(slot, Pte::EMPTY), || self.region.get_and_clear(slot))
+        } else {
+            self.region.get_and_clear(slot)
+        };
+        held.expect("nothing is refused").pte()
     }
 
     pub(crate) fn flush(&mut self) {

@@ -215,7 +215,7 @@ impl<E: Era> Cpu<'_, Linux<E>> {
     fn push(&self, operation: &Operation) {
         self.point(What::Internal("queue"));
         self.masked(|vcpu| {
-            self.asked();
+            self.asked(|_| false);
             self.machine.shared.borrow().vcpus[vcpu].queue.borrow_mut().push(*operation);
         });
     }
@@ -249,7 +249,7 @@ impl<E: Era> Cpu<'_, Linux<E>> {
     fn direct(&self, operation: &Operation) {
         self.point(What::Internal("direct"));
         self.masked(|_| {
-            self.asked();
+            self.asked(|_| false);
             self.issue(std::slice::from_ref(operation));
         });
     }

@@ -12,8 +12,8 @@ use mock_xen::{
     testing::{Answer, Failed},
 };
 use pv_mmu::{
-    Context, Dynamic, Failure, Failures, LeaveError, Mmu, Operations, PauseError, Platform, Profile, Report, Stats,
-    TaskState, VcpuQueue,
+    Context, Dynamic, Failure, Failures, Held, LeaveError, Mmu, NotCleared, Operations, PauseError, Platform, Profile,
+    ReadModifyWrite, Report, Stats, TaskState, VcpuQueue,
 };
 
 use super::Design;
@@ -98,7 +98,7 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
             let shared = self.machine.shared.borrow();
             let mut queue = shared[vcpu].borrow_mut();
             self.mix(&*queue);
-            self.asked();
+            self.asked(|slot| queue.waiting().any(|operation| writes(&operation, slot)));
             let in_step = &self.machine.vcpus[vcpu].in_step;
             in_step.set(true);
             let answer = step(&mut queue, &mut Gate { cpu: *self, vcpu: VcpuId::new(vcpu as u32) });
@@ -114,11 +114,6 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
     fn read_pte(&self, slot: PteSlot) -> Pte {
         self.point(What::Read);
         self.answer(self.memory(slot))
-    }
-
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        self.point(What::Exchange);
-        self.answer(self.exchange(slot, pte))
     }
 
     fn online(&self) -> VcpuMask {
@@ -271,7 +266,7 @@ impl Design for PvMmu {
     }
 
     fn clear(cpu: &Cpu<'_, Self>, local: &mut TaskState, slot: PteSlot) -> Pte {
-        dynamic(cpu, local).get_and_clear(slot)
+        cpu.wish_emptied(slot, || held(dynamic(cpu, local).get_and_clear(slot)))
     }
 
     fn count(cpu: &Cpu<'_, Self>, on: bool) {
@@ -291,7 +286,7 @@ impl Design for PvMmu {
     }
 
     fn clear_in_interrupt(cpu: &Cpu<'_, Self>, slot: PteSlot) -> Pte {
-        Mmu::new(cpu).interrupt(INTERRUPT).get_and_clear(slot)
+        cpu.wish_emptied(slot, || held(Mmu::new(cpu).interrupt(INTERRUPT).get_and_clear(slot)))
     }
 
     fn flush_in_interrupt(cpu: &Cpu<'_, Self>) {
@@ -304,6 +299,16 @@ impl Design for PvMmu {
         loads.iter().for_each(|load| switch.operation(load));
         switch.finish();
     }
+}
+
+/// What an entry held, if it could be emptied; failures are told elsewhere.
+fn held(cleared: Result<Held, NotCleared>) -> Pte {
+    cleared.map_or(Pte::EMPTY, Held::pte)
+}
+
+/// Whether an operation writes an entry.
+fn writes(operation: &Operation, slot: PteSlot) -> bool {
+    matches!(operation, Operation::Update { update, .. } if update.slot.same_entry(slot))
 }
 
 /// Asks for an operation by the call that is made for its kind.

@@ -129,7 +129,7 @@ impl Pass {
         let mut upper = false;
         for done in 0..self.count {
             let result = match self.one::<C, S>(xen, caller, frames, source, done) {
-                Applied { result: Ok(()), upper: changed } => {
+                Applied { result: Ok(()), upper: changed, .. } => {
                     upper |= changed;
                     continue;
                 }
@@ -155,6 +155,7 @@ impl Pass {
         if caller.running.old_table.is_some() || index > 0 && preempted_between(xen, caller) {
             return Err(Stop::Preempted).into();
         }
+        xen.moment();
         let Some(item) = self.fetch::<C, S>(xen, source, index) else { return Err(Errno::FAULT).into() };
         let applied = C::apply(xen, caller, &item, frames);
         match applied.result {

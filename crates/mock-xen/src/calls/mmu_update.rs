@@ -59,7 +59,11 @@ impl ArrayCall for Updates {
         if let Err(errno) = xen.machine.domain.may_map(owner) {
             return Err(errno).into();
         }
-        xen.machine.write_slot(caller.running, (frame, index), value, merge, owner)
+        let applied = xen.machine.write_slot(caller.running, (frame, index), value, merge, owner);
+        if let Some(replaced) = applied.replaced {
+            xen.tell_replaced(caller.vcpu, PteSlot::of(frame, index), replaced);
+        }
+        applied
     }
 }
 

@@ -1,6 +1,6 @@
 //! `update_va_mapping`: the L1 entry by which the live tables map an address.
 
-use hypercall::{DomId, Errno, Operation, Pte, VaFlush, VcpuId, VirtAddr};
+use hypercall::{DomId, Errno, Operation, Pte, PteSlot, VaFlush, VcpuId, VirtAddr};
 
 use super::Args;
 use super::decode::va_flush;
@@ -60,6 +60,9 @@ impl MockXen {
         let tables = self.machine.tables();
         let base = self.vcpu_state(vcpu).lock().base;
         let slot = self.machine.live_l1(&tables, base, va).ok_or(missing)?;
-        self.machine.update_l1(&tables, slot, pte, AccessedDirty::Replace, owner).map(drop)
+        let replaced = self.machine.update_l1(&tables, slot, pte, AccessedDirty::Replace, owner)?;
+        drop(tables);
+        self.tell_replaced(vcpu, PteSlot::of(slot.0.mfn, slot.1), replaced);
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ impl<'a> GuestMemory<'a> {
             return None;
         }
         let processor = Processor { vcpu: self.vcpu, base: self.state.lock().base };
-        self.word(self.machine.translate(tables, processor, address, access).ok()?, address)
+        self.word(self.machine.translate(tables, processor, address, access).ok()?.frame, address)
     }
 
     /// The same for a load, without a lock where the TLB knows.

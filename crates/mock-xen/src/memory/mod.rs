@@ -14,7 +14,7 @@ use crate::not_modelled::NotModelled;
 
 pub(crate) use guest::GuestMemory;
 pub(crate) use host::SliceMemory;
-pub(crate) use translate::{Access, Fault, Processor};
+pub(crate) use translate::{Access, Fault, Processor, Translated};
 pub(crate) use walk::{index_at, is_guest_address};
 
 /// Memory addressed as the hypercall's arguments address it.

@@ -5,7 +5,7 @@
 //! through as accessed, and the last one as dirty if it is for a store, as soon as each is found
 //! to be present; the last one only if the access is allowed.
 
-use hypercall::{Level, Mfn, Pte, PteFlags, VcpuId, VirtAddr};
+use hypercall::{Level, Mfn, Pte, PteFlags, PteSlot, VcpuId, VirtAddr};
 
 use super::walk::index_at;
 use crate::frames::Frame;
@@ -41,6 +41,17 @@ pub(crate) struct Processor {
     pub(crate) base: Mfn,
 }
 
+/// An entry with the flags that a processor has set in it.
+type Noted = Option<(PteSlot, PteFlags)>;
+
+/// Where an access goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translated {
+    pub(crate) frame: Mfn,
+    /// The L1 entry in which the processor has noted the access, and the flags that were not set before.
+    pub(crate) noted: Noted,
+}
+
 impl Machine {
     /// The frame a load goes to, if the processor's TLB knows.
     pub(crate) fn kept(&self, vcpu: VcpuId, address: u64) -> Option<Mfn> {
@@ -57,12 +68,12 @@ impl Machine {
         processor: Processor,
         address: u64,
         access: Access,
-    ) -> Result<Mfn, Fault> {
+    ) -> Result<Translated, Fault> {
         let mut tlb = self.tlbs.of(processor.vcpu).lock();
         if let Some(kept) = tlb.get(address)
             && (access == Access::Read || kept.writable && kept.dirty)
         {
-            return Ok(kept.frame);
+            return Ok(Translated { frame: kept.frame, noted: None });
         }
         if !VirtAddr::unchecked(address).is_canonical() {
             return Err(Fault::NoAddress);
@@ -70,12 +81,20 @@ impl Machine {
         if xen_slots::RANGE.contains(&index_at(address, Level::L4)) {
             return Err(self.fault_in_xen(processor.base, address));
         }
-        let found = self.find(processor.base, address, access)?;
+        let (found, noted) = self.find(processor.base, address, access)?;
         tlb.keep(address, found);
-        Ok(found.frame)
+        Ok(Translated { frame: found.frame, noted })
     }
 
-    fn find(&self, base: Mfn, address: u64, access: Access) -> Result<TlbEntry, Fault> {
+    /// Whether the tables lead an access to `frame` at this moment.
+    pub(crate) fn still_leads(&self, base: Mfn, address: u64, frame: Mfn, is_store: bool) -> bool {
+        let Some((table, index)) = self.frames.walk(base, address, Level::L1) else { return false };
+        let entry = Pte::from_bits(table.load(index));
+        let allows = !is_store || entry.flags().contains(PteFlags::RW);
+        entry.is_present() && entry.frame() == frame && allows
+    }
+
+    fn find(&self, base: Mfn, address: u64, access: Access) -> Result<(TlbEntry, Noted), Fault> {
         let absent = Fault::Page { present: false };
         let mut writable = true;
         let mut table = self.frames.guest(base).ok_or(absent)?;
@@ -90,19 +109,25 @@ impl Machine {
         self.leaf((table, index_at(address, Level::L1)), writable, access)
     }
 
-    fn leaf(&self, slot: (&Frame, usize), writable: bool, access: Access) -> Result<TlbEntry, Fault> {
-        let entry = Pte::from_bits(slot.0.load(slot.1));
-        if !entry.is_present() {
-            return Err(Fault::Page { present: false });
-        }
-        let writable = writable && entry.flags().contains(PteFlags::RW);
-        if access == Access::Write && !writable {
-            return Err(Fault::Page { present: true });
-        }
+    /// The entry is read and marked in one step: the processor marks nothing but what it has found.
+    fn leaf(&self, slot: (&Frame, usize), above: bool, access: Access) -> Result<(TlbEntry, Noted), Fault> {
         let dirty = if access == Access::Write { PteFlags::DIRTY } else { PteFlags::NONE };
-        self.mark(slot, PteFlags::ACCESSED | dirty);
-        let dirty = access == Access::Write || entry.flags().contains(PteFlags::DIRTY);
-        Ok(TlbEntry { frame: entry.frame(), writable, dirty })
+        loop {
+            let entry = Pte::from_bits(slot.0.load(slot.1));
+            if !entry.is_present() {
+                return Err(Fault::Page { present: false });
+            }
+            let writable = above && entry.flags().contains(PteFlags::RW);
+            if access == Access::Write && !writable {
+                return Err(Fault::Page { present: true });
+            }
+            if self.mark_found(slot, entry, PteFlags::ACCESSED | dirty) {
+                let new = (PteFlags::ACCESSED | dirty).without(entry.flags());
+                let noted = (new != PteFlags::NONE).then(|| (PteSlot::of(slot.0.mfn, slot.1), new));
+                let dirty = access == Access::Write || entry.flags().contains(PteFlags::DIRTY);
+                return Ok((TlbEntry { frame: entry.frame(), writable, dirty }, noted));
+            }
+        }
     }
 
     /// Of Xen's own range a guest can read the machine-to-physical table, which has no frames to

@@ -71,6 +71,16 @@ impl Machine {
         in_use.then_some((l1, index_at(address, Level::L1)))
     }
 
+    /// Sets flags in an entry that holds `found`, in one step; `false` where it holds something else by now.
+    pub(super) fn mark_found(&self, (table, index): Slot<'_>, found: Pte, flags: PteFlags) -> bool {
+        use std::sync::atomic::Ordering::SeqCst;
+        let marked = found.with_flags(found.flags() | flags);
+        if marked == found || self.planted.has(Fault::WalkMarksNothing) {
+            return true;
+        }
+        table.word(index).compare_exchange(found.bits(), marked.bits(), SeqCst, SeqCst).is_ok()
+    }
+
     /// Sets flags in an entry as the processor does when it uses it.
     pub(super) fn mark(&self, (table, index): Slot<'_>, flags: PteFlags) {
         let marked = Pte::from_bits(table.load(index)).flags().contains(flags);

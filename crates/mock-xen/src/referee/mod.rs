@@ -30,11 +30,15 @@
 //! with which they do not commute has become effective in between.
 //!
 //! Memory is bounded by the tasks that have not ended, what is pending, [`Settings::REMEMBERED`] arrivals on
-//! each vCPU and the first 1000 violations. A moment is the number of an event: moments order everything the referee was
+//! each vCPU, the entries with unseen notes, the pages given away and the first 1000 violations. A moment is the number of an event: moments order everything the referee was
 //! told. It may be told by several threads.
 //!
 //! An `update_va_mapping` names no entry, so reads of the entry behind its address are not judged
 //! (R11).
+//!
+//! **Processors.** [`Referee::noted`], [`Referee::replaced`] and [`Referee::used_stale`] come from the machine.
+//! Against them stands what the guest has [`seen`](Referee::seen) and which pages it has
+//! [`released`](Referee::released).
 
 mod arriving;
 mod asker;
@@ -43,6 +47,7 @@ mod chain;
 mod counters;
 mod digest;
 mod effect;
+mod hardware;
 mod history;
 mod queue;
 mod reach;
@@ -59,7 +64,7 @@ mod violation;
 use core::fmt;
 use std::hash::Hasher;
 
-use hypercall::{Errno, Mfn, Operation, Pte, PteSlot, VcpuId};
+use hypercall::{Errno, Mfn, Operation, Pte, PteFlags, PteSlot, VcpuId, VirtAddr};
 use parking_lot::Mutex;
 
 pub use asker::{Asker, Context, Moment, RequestId, TaskId};
@@ -251,6 +256,41 @@ impl Referee {
     /// because it stood behind a refused one.
     pub fn arrived(&self, vcpu: VcpuId, operation: &Operation, result: Option<Result<(), Errno>>) {
         self.state.lock().arrived(vcpu, operation, result);
+    }
+
+    /// An update from `vcpu` replaced `old` by `new` in the L1 entry at `slot` (R11).
+    pub fn replaced(&self, vcpu: VcpuId, slot: PteSlot, old: Pte, new: Pte) {
+        self.state.lock().replaced(vcpu, slot, old, new);
+    }
+
+    /// A processor has set `flags` in the L1 entry at `slot`.
+    pub fn noted(&self, slot: PteSlot, flags: PteFlags) {
+        self.state.lock().noted(slot, flags);
+    }
+
+    /// The guest has learnt the notes that `pte` has, as what the entry at `slot` holds or held last.
+    pub fn seen(&self, slot: PteSlot, pte: Pte) {
+        self.state.lock().seen(slot, pte);
+    }
+
+    /// The guest has the table back as memory, and with it all that was noted in its entries.
+    pub fn seen_table(&self, table: Mfn) {
+        self.state.lock().seen_table(table);
+    }
+
+    /// The guest gives `frame` away: from now on nobody may reach it by what is cached (R12).
+    pub fn released(&self, frame: Mfn) {
+        self.state.lock().released(frame);
+    }
+
+    /// The guest takes `frame` into use.
+    pub fn taken(&self, frame: Mfn) {
+        self.state.lock().taken(frame);
+    }
+
+    /// `vcpu` reached `frame` at `address` by a translation that the tables do not give any more (R12).
+    pub fn used_stale(&self, vcpu: VcpuId, address: VirtAddr, frame: Mfn, is_store: bool) {
+        self.state.lock().used_stale(vcpu, address, frame, is_store);
     }
 
     /// Operations asked for on `vcpu` that have not arrived.

@@ -4,9 +4,9 @@
 //! hypervisor's, `syncing.rs` where operations fall due, `telling.rs` where the guest is told of
 //! failures and completions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use hypercall::{Errno, Level, Mfn, Operation, VcpuId};
+use hypercall::{Errno, Level, Mfn, Operation, PteFlags, VcpuId};
 
 use super::{
     Asker, CallbackId, Context, Counters, Finding, Moment, RequestId, Rule, Settings, SyncPoint, TaskId, Violation,
@@ -67,6 +67,10 @@ pub(super) struct State {
     pub(super) vcpus: BTreeMap<VcpuId, Vcpu>,
     pub(super) owed: Vec<Owed>,
     pub(super) callbacks: BTreeMap<CallbackId, Callback>,
+    /// Accessed and dirty bits that processors have set in entries and the guest has not seen.
+    pub(super) notes: BTreeMap<u64, PteFlags>,
+    /// Pages the guest has given away.
+    pub(super) released: BTreeSet<Mfn>,
     pub(super) violations: Vec<Violation>,
     pub(super) violation_count: u64,
 }
@@ -80,6 +84,8 @@ impl State {
             vcpus: BTreeMap::new(),
             owed: Vec::new(),
             callbacks: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            released: BTreeSet::new(),
             violations: Vec::new(),
             violation_count: 0,
         }

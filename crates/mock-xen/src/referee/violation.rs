@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use hypercall::{Errno, Mfn, Operation, VcpuId};
+use hypercall::{Errno, Mfn, Operation, VcpuId, VirtAddr};
 
 use super::{Context, Moment, Rule, TaskId};
 
@@ -170,6 +170,22 @@ pub enum Finding {
         /// The bound.
         bound: u32,
     },
+    /// An update overwrote what a processor had noted in the entry, before the guest had seen it.
+    NotesLost {
+        /// The entry's machine address.
+        entry: u64,
+        /// Which of accessed and dirty.
+        notes: u64,
+    },
+    /// A page that the guest has given away was reached by a translation that no flush has ended.
+    StaleUse {
+        /// Through which address.
+        address: VirtAddr,
+        /// The page.
+        frame: Mfn,
+        /// Whether for a store.
+        is_store: bool,
+    },
     /// A table was unpinned while another vCPU still had it loaded, with the switch away queued.
     BaseStillLoaded {
         /// The table.
@@ -217,6 +233,16 @@ impl fmt::Display for Finding {
             Self::WrittenPast { entry } => write!(f, "overtaken by a write of entry {entry:#x} past the library"),
             Self::TooManyMasked { bound } => {
                 write!(f, "more than {bound} operations in one stretch with upcalls masked")
+            }
+            Self::NotesLost { entry, notes } => {
+                write!(
+                    f,
+                    "notes {notes:#x} of the processor in entry {entry:#x} were overwritten before anybody saw them"
+                )
+            }
+            Self::StaleUse { address, frame, is_store } => {
+                let access = if *is_store { "stored to" } else { "loaded from" };
+                write!(f, "{frame} was given away and {access} at {address} by a translation that is not flushed")
             }
             Self::BaseStillLoaded { table, on } => {
                 write!(f, "{table} is still loaded on {on}, where the switch away from it is queued")

@@ -25,6 +25,7 @@ use hypercall::{Errno, Level, Mfn, Pte};
 
 pub(crate) use claims::Hold;
 pub(crate) use flags::AccessedDirty;
+pub(crate) use pages::Replaced;
 
 use crate::domain::FrameOwner;
 use crate::frames::{Claim, Frame, FrameType, Unclaim};
@@ -64,11 +65,20 @@ pub(crate) struct Applied {
     /// Whether an entry of an upper table has changed, for which Xen flushes every TLB at the end of
     /// the pass.
     pub(crate) upper: bool,
+    /// What an update of an L1 entry has replaced.
+    pub(crate) replaced: Option<Replaced>,
+}
+
+impl Applied {
+    /// Of an update of an L1 entry.
+    fn of_l1(result: Result<Replaced, Errno>) -> Self {
+        Self { replaced: result.ok(), ..result.map(drop).into() }
+    }
 }
 
 impl From<Result<(), Stop>> for Applied {
     fn from(result: Result<(), Stop>) -> Self {
-        Self { result, upper: false }
+        Self { result, upper: false, replaced: None }
     }
 }
 
@@ -104,18 +114,18 @@ impl Machine {
         let tables = self.tables();
         let in_use = frame.state.lock().table();
         match in_use {
-            Some(Level::L1) => return self.update_l1(&tables, place, asked, merge, frames).map(drop).into(),
+            Some(Level::L1) => return Applied::of_l1(self.update_l1(&tables, place, asked, merge, frames)),
             Some(_) => drop(tables),
             None => return self.store_plain(place, value, merge).into(),
         }
         let mut work = self.work(running);
         let in_use = frame.state.lock().table();
         match in_use {
-            Some(Level::L1) => self.update_l1(&work.tables, place, asked, merge, frames).map(drop).into(),
+            Some(Level::L1) => Applied::of_l1(self.update_l1(&work.tables, place, asked, merge, frames)),
             Some(_) if frames != FrameOwner::Domain => Err(Errno::INVAL).into(),
             Some(level) => {
                 let result = self.update_upper(&mut work, place, level, asked, merge);
-                Applied { result, upper: result.is_ok() }
+                Applied { result, upper: result.is_ok(), replaced: None }
             }
             None => self.store_plain(place, value, merge).into(),
         }

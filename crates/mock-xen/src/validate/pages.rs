@@ -20,6 +20,13 @@ enum FastPath {
     None,
 }
 
+/// An L1 entry before and after an update.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replaced {
+    pub(crate) old: Pte,
+    pub(crate) new: Pte,
+}
+
 impl Machine {
     /// Takes the references of a present L1 entry that maps a frame of `owner`, and answers with
     /// the entry as Xen lets it stand, flags of I/O mappings changed.
@@ -98,7 +105,7 @@ impl Machine {
     }
 
     /// Writes entry `index` of the L1 table in `table`, which the caller has found to be one under
-    /// `_tables`, and answers with what it held.
+    /// `_tables`, and answers with what it held and holds.
     ///
     /// # Errors
     /// `-EINVAL` for a flag the domain may not set; where more than harmless flags change, what the
@@ -110,7 +117,7 @@ impl Machine {
         asked: Pte,
         merge: AccessedDirty,
         owner: FrameOwner,
-    ) -> Result<Pte, Errno> {
+    ) -> Result<Replaced, Errno> {
         if asked.is_present() && !self.domain.is_privileged() && refused_without_io(asked) {
             return Err(Errno::INVAL);
         }
@@ -124,7 +131,8 @@ impl Machine {
     /// What the new mapping is refused with; the entry is unchanged then.
     pub(crate) fn emulate_store(&self, _tables: &Tables, place: (&Frame, usize), asked: Pte) -> Result<Pte, Errno> {
         let path = if self.planted.has(Fault::EmulationFastPath) { FastPath::Taken } else { FastPath::None };
-        self.replace_l1(place, asked, AccessedDirty::Replace, FrameOwner::Domain, path)
+        let replaced = self.replace_l1(place, asked, AccessedDirty::Replace, FrameOwner::Domain, path)?;
+        Ok(replaced.old)
     }
 
     fn replace_l1(
@@ -134,7 +142,7 @@ impl Machine {
         merge: AccessedDirty,
         owner: FrameOwner,
         path: FastPath,
-    ) -> Result<Pte, Errno> {
+    ) -> Result<Replaced, Errno> {
         let word = table.word(index);
         loop {
             let old = Pte::from_bits(word.load(Ordering::SeqCst));
@@ -153,7 +161,7 @@ impl Machine {
                 self.put_page(given_up);
             }
             if installed {
-                return Ok(old);
+                return Ok(Replaced { old, new: stored });
             }
         }
     }

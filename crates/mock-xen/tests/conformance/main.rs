@@ -24,3 +24,4 @@ mod unprivileged;
 mod upper;
 mod va_mapping;
 mod vcpus;
+mod walker;

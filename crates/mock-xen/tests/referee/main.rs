@@ -5,6 +5,7 @@ mod batcher;
 mod failures;
 mod faults;
 mod guest;
+mod hardware;
 mod hypervisor;
 mod programs;
 mod regions;

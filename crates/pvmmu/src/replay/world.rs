@@ -151,10 +151,6 @@ impl Memory for &World {
     fn read(&self, slot: PteSlot) -> Pte {
         self.xen.read_entry(slot).unwrap_or(Pte::EMPTY)
     }
-
-    fn exchange(&self, slot: PteSlot, pte: Pte) -> Pte {
-        self.xen.trapped_exchange(slot, pte).expect("the library exchanges only what the trace shows to be an L1 entry")
-    }
 }
 
 /// The slot as the hypervisor names it.

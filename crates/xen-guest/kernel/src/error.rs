@@ -3,7 +3,7 @@
 use core::fmt;
 
 use hypercall::Errno;
-use pv_mmu::{Failure, Failures, SetRangeError};
+use pv_mmu::{Failure, Failures, NotCleared, SetRangeError};
 use xen_guest::memory::{Fault, tables::TableError};
 use xen_guest::{smp, tasks};
 use xen_program::ListError;
@@ -29,6 +29,8 @@ pub(crate) enum Error {
     Region(Failures),
     /// A range is not effective.
     Range(SetRangeError),
+    /// An entry was not emptied.
+    NotCleared(NotCleared),
     /// An access that should not have faulted.
     Fault(Fault),
     /// A table entry cannot be reached.
@@ -53,6 +55,7 @@ impl fmt::Display for Error {
             Self::Failed(failure) => failure.fmt(f),
             Self::Region(failures) => failures.fmt(f),
             Self::Range(error) => error.fmt(f),
+            Self::NotCleared(error) => error.fmt(f),
             Self::Fault(fault) => fault.fmt(f),
             Self::Table(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),
@@ -79,6 +82,7 @@ from! {
     Failed(Failure),
     Region(Failures),
     Range(SetRangeError),
+    NotCleared(NotCleared),
     Fault(Fault),
     Table(TableError),
     Start(smp::StartError),

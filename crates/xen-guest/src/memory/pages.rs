@@ -40,6 +40,9 @@ pub fn take_page() -> Option<Page> {
 }
 
 impl Page {
+    /// Flags of the entry that maps it for stores.
+    pub const WRITABLE: PteFlags = PteFlags::PRESENT.union(PteFlags::RW).union(PteFlags::ACCESSED_DIRTY);
+
     /// Where it is mapped.
     #[must_use]
     pub const fn address(&self) -> VirtAddr {
@@ -88,7 +91,7 @@ impl Page {
     /// # Errors
     /// The hypervisor's refusal.
     pub fn unprotect(&mut self) -> Result<(), Errno> {
-        self.map(PteFlags::PRESENT | PteFlags::ACCESSED | PteFlags::DIRTY | PteFlags::RW)
+        self.map(Self::WRITABLE)
     }
 
     fn map(&mut self, flags: PteFlags) -> Result<(), Errno> {

@@ -46,20 +46,6 @@ pub fn read(slot: PteSlot) -> Result<Pte, TableError> {
     Ok(Pte::from_bits(probe::load(address_of(slot)?)?))
 }
 
-/// Replaces the entry at `slot` in one atomic step and answers with what it held. In a table that is
-/// in use Xen traps and emulates the instruction, for an L1 entry; above L1 it faults.
-///
-/// # Safety
-/// No reference of the kernel depends on what the entry maps, or only in the way it is changed.
-///
-/// # Errors
-/// [`TableError`]; the entry is unchanged then.
-pub unsafe fn exchange(slot: PteSlot, pte: Pte) -> Result<Pte, TableError> {
-    // SAFETY: the word is a page-table entry, which Rust has no reference to; the caller vouches for
-    // what it maps.
-    Ok(Pte::from_bits(unsafe { probe::exchange(address_of(slot)?, pte.bits()) }?))
-}
-
 /// The frame of the L4 table the domain starts on, which every vCPU runs on.
 #[must_use]
 pub fn root() -> Mfn {

@@ -211,6 +211,21 @@ fn s09_a_read_modify_write_of_a_pending_entry_sees_it() {
 }
 
 #[test]
+fn s09_a_write_protection_of_a_pending_entry_is_one_update_with_it() {
+    let world = World::strict();
+    let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
+    let task = Watch::new(&world, &kernel, 1);
+    let slot = world.slot(0, 3);
+    let mut region = task.enter(&mut state);
+    region.set(slot, world.page(0));
+    let protected = region.wrprotect(slot);
+    assert!(world.take_calls().is_empty());
+    region.leave().unwrap();
+    assert_eq!(world.take_calls(), [[update(slot, protected)]]);
+    world.assert_clean();
+}
+
+#[test]
 fn s09_a_read_modify_write_of_another_entry_flushes_nothing() {
     let world = World::strict();
     let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());

@@ -1,7 +1,7 @@
 //! S43-S46: merging, accessed and dirty, two tables, clear and restore.
 
 use hypercall::{Level, MmuextOp, Pte, PteFlags};
-use pv_mmu::TaskState;
+use pv_mmu::{HeldBuffer, ReadModifyWrite, TaskState};
 
 use crate::world::{RW, Watch, World, preserving, update};
 
@@ -107,6 +107,55 @@ fn s44_normal_and_preserving_updates_are_joined_by_the_algebra() {
 }
 
 #[test]
+fn s44_the_hardware_notes_between_start_and_commit_of_a_read_modify_write() {
+    let world = World::strict();
+    let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
+    let task = Watch::new(&world, &kernel, 1);
+    let (slot, aged) = (world.slot(0, 1), world.slot(0, 2));
+    let mut region = task.enter(&mut state);
+    region.set(slot, world.page(0));
+    region.set(aged, Pte::new(world.pages[1], RW | PteFlags::ACCESSED));
+    region.flush();
+    let protected = region.wrprotect(slot);
+    world.xen.set_accessed_dirty(slot, PteFlags::ACCESSED_DIRTY).unwrap();
+    assert!(region.region.test_and_clear_young(aged), "it was used");
+    region.leave().unwrap();
+    let now = world.memory(slot);
+    assert_eq!(now.with_flags(now.flags().without(PteFlags::ACCESSED_DIRTY)), protected);
+    assert!(now.flags().contains(PteFlags::ACCESSED_DIRTY));
+    assert_eq!(world.memory(aged).flags(), RW | PteFlags::GLOBAL);
+}
+
+#[test]
+fn s45_512_entries_move_between_two_tables_by_one_array_each_and_their_notes_along() {
+    let world = World::strict();
+    let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
+    let task = Watch::new(&world, &kernel, 1);
+    let mut region = task.enter(&mut state);
+    region.set_range(world.slot(0, 0), 512, |n| world.page(n));
+    region.flush();
+    (0..512).step_by(3).for_each(|n| {
+        world.xen.set_accessed_dirty(world.slot(0, n), PteFlags::ACCESSED_DIRTY).unwrap();
+    });
+    world.take_calls();
+    let mut buffer = HeldBuffer::<512>::new();
+    let mut harvest = region.region.harvest(&mut buffer);
+    harvest.get_and_clear_range(world.slot(0, 0), 512).unwrap();
+    harvest.flush_tlbs();
+    let held = harvest.finish();
+    region.region.set_ptes(world.slot(1, 0), 512, |n| held[n].pte()).unwrap();
+    region.leave().unwrap();
+    let calls = world.take_calls();
+    assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [513, 512]);
+    for n in 0..512 {
+        let noted = if n % 3 == 0 { PteFlags::ACCESSED_DIRTY } else { PteFlags::NONE };
+        let moved = world.stored(n);
+        assert_eq!(world.memory(world.slot(1, n)), moved.with_flags(moved.flags() | noted));
+        assert!(world.memory(world.slot(0, n)).is_none());
+    }
+}
+
+#[test]
 fn s45_512_entries_move_between_two_tables_in_one_region() {
     let world = World::strict();
     let (kernel, mut state) = (world.kernel::<false>(), TaskState::new());
@@ -143,7 +192,7 @@ fn s46_clear_and_put_back_samples_accessed_and_dirty() {
     world.xen.set_accessed_dirty(slot, PteFlags::ACCESSED_DIRTY).unwrap();
     let sampled = region.get_and_clear(slot);
     assert!(sampled.flags().contains(PteFlags::ACCESSED_DIRTY));
-    assert_eq!(world.memory(slot), Pte::EMPTY);
+    assert!(world.memory(slot).is_none());
     region.set(slot, sampled);
     region.leave().unwrap();
     assert_eq!(world.memory(slot), sampled);

@@ -63,8 +63,6 @@ pub(crate) struct Kernel<H, M> {
 pub(crate) trait Memory {
     /// Reads an entry.
     fn read(&self, slot: PteSlot) -> Pte;
-    /// Replaces an entry of a validated table by an atomic, which traps; answers with what it held.
-    fn exchange(&self, slot: PteSlot, pte: Pte) -> Pte;
 }
 
 impl<H: Hypervisor, M: Memory> Kernel<H, M> {
@@ -117,10 +115,6 @@ impl<H: Hypervisor, M: Memory> Platform for Kernel<H, M> {
 
     fn read_pte(&self, slot: PteSlot) -> Pte {
         self.memory.read(slot)
-    }
-
-    fn exchange_pte(&self, slot: PteSlot, pte: Pte) -> Pte {
-        self.memory.exchange(slot, pte)
     }
 
     fn online(&self) -> VcpuMask {
@@ -269,16 +263,12 @@ mod tests {
     use super::*;
     use crate::replay::testing::{Bench, mmuext, step, update, work};
 
-    /// No entry is ever read or exchanged by a replay.
+    /// No entry is ever read by a replay.
     struct NoMemory;
 
     impl Memory for NoMemory {
         fn read(&self, _slot: PteSlot) -> Pte {
             unreachable!("a replay reads past the library")
-        }
-
-        fn exchange(&self, _slot: PteSlot, _pte: Pte) -> Pte {
-            unreachable!("a replay exchanges past the library")
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the kernel can be asked to do.
 
 mod basic;
+mod callers;
 mod failing;
 mod hypercalls;
 mod memory;
@@ -11,6 +12,7 @@ mod switching;
 mod tasks;
 mod torture;
 mod vcpus;
+mod walker;
 
 use hypercall::TaskContext;
 
@@ -36,6 +38,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "pvmmu-smoke", run: smoke::smoke },
     Command { name: "pvmmu-switch", run: switching::switching },
     Command { name: "pvmmu-remote", run: remote::remote },
+    Command { name: "pvmmu-walker", run: walker::walker },
+    Command { name: "pvmmu-callers", run: callers::callers },
 ];
 
 /// Writes `name=value` and a line end to an answer.

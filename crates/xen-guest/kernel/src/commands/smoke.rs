@@ -88,8 +88,8 @@ pub(crate) fn smoke(context: &TaskContext, _: &[u8], reply: &mut Reply) -> Resul
     outside(context, table, entry(4), reply)
 }
 
-/// The same table without a region: a range, which is one array, and a read-modify-write, which is an
-/// instruction that Xen emulates.
+/// The same table without a region: a range, which is one array, and a read-modify-write, which is one
+/// update.
 fn outside(context: &TaskContext, table: Mfn, pte: Pte, reply: &mut Reply) -> Result<(), Error> {
     const CLEARED: usize = 5;
     let mut task = TaskState::new();
@@ -97,13 +97,14 @@ fn outside(context: &TaskContext, table: Mfn, pte: Pte, reply: &mut Reply) -> Re
     let before = mmu::counts();
     outside.set_ptes(PteSlot::of(table, 0), ENTRIES_PER_TABLE, |_| pte)?.not_cached();
     let counted = mmu::counts().since(before);
-    let held = outside.get_and_clear(PteSlot::of(table, CLEARED));
+    let (held, owed) = outside.get_and_clear(PteSlot::of(table, CLEARED))?;
+    owed.not_cached();
     answer!(
         reply,
         "range_hypercalls" = counted.hypercalls,
         "range_operations" = counted.operations,
-        "exchange_answers" = held == pte,
-        "exchange_differing" = mmu::differing(table, |index| if index == CLEARED { Pte::EMPTY } else { pte })?,
+        "clear_answers" = held.pte() == pte,
+        "clear_differing" = mmu::differing(table, |index| if index == CLEARED { Pte::EMPTY } else { pte })?,
     );
     Ok(())
 }

@@ -1,0 +1,86 @@
+//! Updates of many entries, worked out while the queue is held.
+//!
+//! A range is added in one step as far as there is room, so the entries before and behind it in the batch
+//! are those of one array. What an entry is changed to may depend on what it holds: the step reads it, the
+//! queue being what nothing else can reach meanwhile.
+
+use hypercall::{MmuUpdate, PteSlot};
+
+use super::{QueueSteps, Reading, VcpuQueue};
+use crate::{caller::Caller, planted::Fault, stats::FlushReason};
+
+/// What is to become of an entry.
+pub enum Change {
+    /// Nothing.
+    Keep,
+    /// This update.
+    Set(MmuUpdate),
+    /// To be asked again once nothing is pending.
+    AfterFlush,
+}
+
+/// Where a range's updates come from.
+pub trait Source {
+    /// Entry `n` of the range.
+    fn slot(&self, n: usize) -> PteSlot;
+
+    /// What becomes of it; `reading` tells where its present value is found. Asked for once for each
+    /// entry, but for [`Change::AfterFlush`].
+    fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change;
+}
+
+/// Entries `next..end` of a source, still to be added.
+pub struct Range<'s, S> {
+    pub(crate) source: &'s mut S,
+    pub(crate) next: usize,
+    pub(crate) end: usize,
+    /// The next entry's update, when it has been asked for but did not fit.
+    pub(crate) update: Option<MmuUpdate>,
+    pub(crate) immediate: bool,
+    pub(crate) reason: FlushReason,
+    pub(crate) caller: Caller,
+}
+
+impl<S: Source> Range<'_, S> {
+    fn change(&mut self, reading: impl FnOnce(PteSlot) -> Reading) -> Change {
+        if let Some(update) = self.update.take() {
+            return Change::Set(update);
+        }
+        let slot = self.source.slot(self.next);
+        self.source.change(self.next, slot, || reading(slot))
+    }
+}
+
+impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
+    fn reading_unless_planted(&self, slot: PteSlot) -> Reading {
+        if self.planted.has(Fault::PendingOverlooked) { Reading::Memory } else { self.reading(slot) }
+    }
+
+    /// Adds what there is room for. Answers why the batch is to be handed over now, if it is.
+    pub(super) fn fill<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
+        while range.next < range.end {
+            if self.batch.updates().len() == UPDATES {
+                return Some(FlushReason::Capacity);
+            }
+            match range.change(|slot| self.reading_unless_planted(slot)) {
+                Change::Keep => {}
+                Change::AfterFlush => return Some(FlushReason::ReadHazard),
+                Change::Set(update) => {
+                    let caller = range.caller;
+                    let placed = if range.immediate {
+                        self.append_leaf(update, caller)
+                    } else {
+                        self.place_leaf(update, caller)
+                    };
+                    if placed.is_err() {
+                        range.update = Some(update);
+                        return Some(FlushReason::Capacity);
+                    }
+                    self.asked();
+                }
+            }
+            range.next += 1;
+        }
+        range.immediate.then_some(range.reason)
+    }
+}
