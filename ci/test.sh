@@ -19,6 +19,8 @@ step "tests with caller locations"
 cargo test -p pv-mmu --features caller-location
 step "a gigabyte of trace in bounded memory"
 cargo test --release -p mmu-trace --test memory -- --nocapture
+step "every interleaving, within the bounds of the catalogue"
+cargo run --release -- explore --all
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "the guest crates as a kernel links them"

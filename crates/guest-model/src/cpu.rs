@@ -9,7 +9,7 @@ use core::fmt;
 use std::hash::Hash;
 
 use corosensei::Yielder;
-use hypercall::{Mfn, MmuextOp, Operation, Pte, PteSlot, UpdateCommand, VcpuId, VcpuMask, VirtAddr};
+use hypercall::{Mfn, MmuextOp, Operation, Pte, PteFlags, PteSlot, UpdateCommand, VcpuId, VcpuMask, VirtAddr};
 use mock_xen::{
     referee::{Asker, Context, Rule, TaskId, Wish},
     testing::{Answer, Failed},
@@ -133,17 +133,24 @@ impl<'a, D: Design> Cpu<'a, D> {
         answer
     }
 
-    /// Tells the referee what is wanted, if something is: the step that takes it has begun. `is_pending` says
-    /// for which entries an update waits.
-    pub(crate) fn asked(&self, is_pending: impl Fn(PteSlot) -> bool) {
+    /// Tells the referee what is wanted, if something is: the step that takes it has begun. `pending` says what
+    /// the last update that waits for an entry writes.
+    pub(crate) fn asked(&self, pending: impl Fn(PteSlot) -> Option<Pte>) {
         if self.machine.draining.get() {
             return;
         }
         let Some(wanted) = self.fiber().wish.get() else { return };
         let wish = match wanted {
             Wanted::Operation(wish) => wish,
-            Wanted::Emptied(slot) if is_pending(slot) || self.memory(slot).is_none() => return,
-            Wanted::Emptied(slot) => emptying(slot, self.memory(slot)),
+            Wanted::Emptied(slot) if pending(slot).is_some() || self.memory(slot).is_none() => return,
+            Wanted::Emptied(slot) => replacing(slot, self.memory(slot), Pte::EMPTY),
+            Wanted::Protected(slot) => {
+                let held = pending(slot).unwrap_or_else(|| self.memory(slot));
+                if !held.is_present() || !held.flags().contains(PteFlags::RW) {
+                    return;
+                }
+                replacing(slot, held, held.with_flags(held.flags().without(PteFlags::RW)))
+            }
         };
         self.fiber().wish.set(None);
         self.fiber().request.set(Some((self.machine.referee.ask(self.asker(), wish), wanted)));
@@ -171,7 +178,7 @@ impl<'a, D: Design> Cpu<'a, D> {
         let answer = call(wish.operation());
         self.tell_failures(&answer);
         if !is_for_nobody(wish.operation()) {
-            self.asked(|_| false);
+            self.asked(|_| None);
         }
         self.answered();
     }
@@ -189,6 +196,13 @@ impl<'a, D: Design> Cpu<'a, D> {
         }
         self.answered();
         held
+    }
+
+    /// Has `call` do what is wanted, by an operation that it works out itself.
+    pub(crate) fn wish_for(&self, wanted: Wanted, call: impl FnOnce()) {
+        self.fiber().wish.set(Some(wanted));
+        call();
+        self.answered();
     }
 
     fn answered(&self) {
@@ -421,8 +435,8 @@ fn is_for_nobody(operation: &Operation) -> bool {
     matches!(operation, Operation::Mmuext { op, .. } if op.vcpus().is_some_and(VcpuMask::is_empty))
 }
 
-/// The operation that empties an entry that holds `held`: what the hardware notes in it meanwhile stays.
-fn emptying(slot: PteSlot, held: Pte) -> Wish {
+/// The operation that makes an entry `pte` that holds `held`: what the hardware notes in it meanwhile stays.
+fn replacing(slot: PteSlot, held: Pte, pte: Pte) -> Wish {
     let command = if held.is_present() { UpdateCommand::PreserveAd } else { UpdateCommand::Normal };
-    update(slot.with_command(command), Pte::EMPTY).into()
+    update(slot.with_command(command), pte).into()
 }

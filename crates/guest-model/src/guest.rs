@@ -123,6 +123,7 @@ impl<D: Design> Guest<'_, D> {
             Step::Sync => self.ask_at_once(mmuext(MmuextOp::SetLdt { base: Fixture::address(number), entries: 0 })),
             Step::Read(entry) => self.read(slot(entry)),
             Step::Clear(entry) => _ = D::clear(&cpu, local, slot(entry)),
+            Step::Protect(entry) => D::protect(&cpu, local, slot(entry)),
             Step::Range(count) => self.range(count.into(), number),
             Step::Lock(lock) => cpu.lock(lock.into()),
             Step::Unlock(lock) => cpu.unlock(lock.into()),

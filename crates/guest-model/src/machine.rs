@@ -26,6 +26,8 @@ pub(crate) enum Wanted {
     /// That an entry is emptied. Which operation that is, if any, depends on what it holds when it comes to
     /// it.
     Emptied(PteSlot),
+    /// That an entry lets nobody store. Likewise.
+    Protected(PteSlot),
 }
 
 /// One coroutine as the others see it.

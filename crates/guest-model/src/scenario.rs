@@ -41,6 +41,8 @@ pub enum Step {
     Read(u8),
     /// Empties an entry at once and looks at what it held (R10).
     Clear(u8),
+    /// Takes from an entry the right to store.
+    Protect(u8),
     /// Sets this many entries from entry 0 on by one call.
     Range(u8),
     /// Takes a lock: spinning and with preemption off, or sleeping as on RT, as the scenario says.
@@ -87,6 +89,7 @@ impl Step {
             Self::Flush => "F".into(),
             Self::Read(entry) => format!("G{entry}"),
             Self::Clear(entry) => format!("C{entry}"),
+            Self::Protect(entry) => format!("O{entry}"),
             Self::Range(count) => format!("N{count}"),
             Self::Lock(lock) => format!("K{lock}"),
             Self::Unlock(lock) => format!("U{lock}"),

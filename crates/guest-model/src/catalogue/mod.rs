@@ -1,6 +1,7 @@
 //! What is looked at: scenarios by their numbers, and where each is known to go wrong.
 
 mod bugs;
+mod callers;
 mod scenarios;
 
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub struct Exhibit {
 #[must_use]
 pub fn catalogue() -> Vec<Exhibit> {
     let bugs = bugs::all().into_iter().map(|(scenario, policy, rule)| (scenario, Some((policy, rule))));
-    let all = bugs.chain(scenarios::all().into_iter().map(|scenario| (scenario, None)));
+    let clean = scenarios::all().into_iter().chain(callers::all());
+    let all = bugs.chain(clean.map(|scenario| (scenario, None)));
     all.map(|(scenario, had)| Exhibit { scenario: Arc::new(scenario), had }).collect()
 }
 

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-use hypercall::{Batch, Hypervisor, Operation, Pte, PteSlot, issue_operation};
+use hypercall::{Batch, Hypervisor, Operation, Pte, PteFlags, PteSlot, issue_operation};
 use mock_xen::{MockVcpu, referee::Rule, testing::Answer};
 
 use super::Design;
@@ -215,7 +215,7 @@ impl<E: Era> Cpu<'_, Linux<E>> {
     fn push(&self, operation: &Operation) {
         self.point(What::Internal("queue"));
         self.masked(|vcpu| {
-            self.asked(|_| false);
+            self.asked(|_| None);
             self.machine.shared.borrow().vcpus[vcpu].queue.borrow_mut().push(*operation);
         });
     }
@@ -249,7 +249,7 @@ impl<E: Era> Cpu<'_, Linux<E>> {
     fn direct(&self, operation: &Operation) {
         self.point(What::Internal("direct"));
         self.masked(|_| {
-            self.asked(|_| false);
+            self.asked(|_| None);
             self.issue(std::slice::from_ref(operation));
         });
     }
@@ -417,7 +417,14 @@ impl<E: Era> Design for Linux<E> {
         let is_lazy = cpu.is_lazy();
         for n in 0..count {
             let Some(slot) = slot.offset(n) else { break };
-            cpu.take(&crate::fixture::update(slot, pte_of(n)), is_lazy);
+            cpu.point(What::Internal(if is_lazy { "queue" } else { "direct" }));
+            cpu.masked(|vcpu| {
+                let operation = crate::fixture::update(slot, pte_of(n));
+                match is_lazy {
+                    true => cpu.machine.shared.borrow().vcpus[vcpu].queue.borrow_mut().push(operation),
+                    false => cpu.issue(&[operation]),
+                }
+            });
         }
     }
 
@@ -447,6 +454,12 @@ impl<E: Era> Design for Linux<E> {
     fn clear(cpu: &Cpu<'_, Self>, _local: &mut (), slot: PteSlot) -> Pte {
         cpu.point(What::Exchange);
         cpu.answer(cpu.exchange(slot, Pte::EMPTY))
+    }
+
+    fn protect(cpu: &Cpu<'_, Self>, _local: &mut (), slot: PteSlot) {
+        cpu.point(What::Exchange);
+        let held = cpu.answer(cpu.memory(slot));
+        cpu.exchange(slot, held.with_flags(held.flags().without(PteFlags::RW)));
     }
 
     fn count(cpu: &Cpu<'_, Self>, _on: bool) {

@@ -89,6 +89,9 @@ pub(crate) trait Design: Sized + 'static {
     /// Empties an entry and answers with what it held.
     fn clear(cpu: &Cpu<'_, Self>, local: &mut Self::Local, slot: PteSlot) -> Pte;
 
+    /// Takes from an entry the right to store; accessed and dirty stay.
+    fn protect(cpu: &Cpu<'_, Self>, local: &mut Self::Local, slot: PteSlot);
+
     /// Switches counting on or off.
     fn count(cpu: &Cpu<'_, Self>, on: bool);
 

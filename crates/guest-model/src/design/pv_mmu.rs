@@ -20,6 +20,7 @@ use super::Design;
 use crate::{
     cpu::Cpu,
     found::Found,
+    machine::Wanted,
     point::What,
     scenario::{self, Scenario},
 };
@@ -98,7 +99,7 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
             let shared = self.machine.shared.borrow();
             let mut queue = shared[vcpu].borrow_mut();
             self.mix(&*queue);
-            self.asked(|slot| queue.waiting().any(|operation| writes(&operation, slot)));
+            self.asked(|slot| queue.waiting().filter_map(|operation| written(&operation, slot)).last());
             let in_step = &self.machine.vcpus[vcpu].in_step;
             in_step.set(true);
             let answer = step(&mut queue, &mut Gate { cpu: *self, vcpu: VcpuId::new(vcpu as u32) });
@@ -269,6 +270,10 @@ impl Design for PvMmu {
         cpu.wish_emptied(slot, || held(dynamic(cpu, local).get_and_clear(slot)))
     }
 
+    fn protect(cpu: &Cpu<'_, Self>, local: &mut TaskState, slot: PteSlot) {
+        cpu.wish_for(Wanted::Protected(slot), || dynamic(cpu, local).wrprotect(slot));
+    }
+
     fn count(cpu: &Cpu<'_, Self>, on: bool) {
         Mmu::new(cpu).count(on);
     }
@@ -306,9 +311,12 @@ fn held(cleared: Result<Held, NotCleared>) -> Pte {
     cleared.map_or(Pte::EMPTY, Held::pte)
 }
 
-/// Whether an operation writes an entry.
-fn writes(operation: &Operation, slot: PteSlot) -> bool {
-    matches!(operation, Operation::Update { update, .. } if update.slot.same_entry(slot))
+/// What an operation writes to an entry.
+fn written(operation: &Operation, slot: PteSlot) -> Option<Pte> {
+    match operation {
+        Operation::Update { update, .. } if update.slot.same_entry(slot) => Some(update.pte()),
+        _ => None,
+    }
 }
 
 /// Asks for an operation by the call that is made for its kind.

@@ -206,7 +206,7 @@ impl<D: Design> Run<D> {
         }
         match self.strands[self.current(vcpu)].at {
             Yield::Lock(lock) => self.machine.locks[lock].get().is_none(),
-            Yield::Quiet(other) => self.is_idle(other) && !self.machine.vcpus[other].called.get().is_some(),
+            Yield::Quiet(other) => self.is_idle(other) && self.machine.vcpus[other].called.get().is_none(),
             Yield::Answers => !self.others_called(vcpu) || self.machine.vcpus[vcpu].called.get().is_some(),
             _ => true,
         }
@@ -247,7 +247,7 @@ impl<D: Design> Run<D> {
                 .vcpus
                 .iter()
                 .enumerate()
-                .all(|(vcpu, state)| self.is_idle(vcpu) && !state.called.get().is_some())
+                .all(|(vcpu, state)| self.is_idle(vcpu) && state.called.get().is_none())
         {
             return false;
         }

@@ -28,7 +28,7 @@ pub(crate) struct ExploreArgs {
     #[arg(long, conflicts_with = "name")]
     all: bool,
     /// The design: pv-mmu, linux-2006, linux-2009, linux-2009-native, linux-6.6, linux-7.0, linux-2026,
-    /// linux-2026-debug; `historic` for the one that had the bug [default: pv-mmu, and for one bug by its
+    /// linux-2026-debug; `historic` for the one that had the bug, `all` for each [default: pv-mmu, and for one bug by its
     /// name also the one that had it]
     #[arg(long)]
     policy: Option<String>,
@@ -149,10 +149,14 @@ fn policies(args: &ExploreArgs, exhibit: &Exhibit) -> Result<Vec<Policy>> {
         None if args.all || args.schedule.is_some() => Ok(vec![Policy::PvMmu]),
         None => Ok([Policy::PvMmu].into_iter().chain(historic).collect()),
         Some("historic") => Ok(historic.into_iter().collect()),
+        Some("all") => Ok(Policy::ALL.to_vec()),
         Some(name) => {
             let policy = Policy::ALL.into_iter().find(|policy| policy.name() == name);
             let names = Policy::ALL.map(Policy::name).join(", ");
-            Ok(vec![policy.with_context(|| format!("there is no policy `{name}`: it is historic or one of {names}"))?])
+            Ok(vec![
+                policy
+                    .with_context(|| format!("there is no policy `{name}`: it is historic, all or one of {names}"))?,
+            ])
         }
     }
 }
