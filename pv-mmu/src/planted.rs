@@ -51,6 +51,8 @@ faults! {
     BatchTwice,
     /// R14: refusals are forgotten.
     RefusalForgotten,
+    /// R14: completion callbacks do not run.
+    CallbacksForgotten,
     /// R15: a range goes out chunk by chunk without opening upcalls.
     RangeUndivided,
     /// R16: an operation outside any region looks at the queue in a step of its own.

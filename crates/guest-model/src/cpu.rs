@@ -11,9 +11,10 @@ use std::hash::Hash;
 use corosensei::Yielder;
 use hypercall::{Mfn, MmuextOp, Operation, Pte, PteFlags, PteSlot, UpdateCommand, VcpuId, VcpuMask, VirtAddr};
 use mock_xen::{
-    referee::{Asker, Context, Rule, TaskId, Wish},
+    referee::{Asker, Context, Referee, Rule, TaskId, Wish},
     testing::{Answer, Failed},
 };
+use pv_mmu::Callback;
 
 use crate::{
     design::Design,
@@ -153,7 +154,8 @@ impl<'a, D: Design> Cpu<'a, D> {
             }
         };
         self.fiber().wish.set(None);
-        self.fiber().request.set(Some((self.machine.referee.ask(self.asker(), wish), wanted)));
+        let request = self.machine.referee.ask(self.asker(), wish);
+        self.fiber().request.set(Some((request, wanted)));
         self.machine.log(self.vcpu_number(), || {
             format!("asks {}", crate::picture::name(&self.machine.fixture, wish.operation()))
         });
@@ -203,6 +205,28 @@ impl<'a, D: Design> Cpu<'a, D> {
         self.fiber().wish.set(Some(wanted));
         call();
         self.answered();
+    }
+
+    /// Has `call` ask for an operation with a callback that gives a lock back.
+    pub(crate) fn wish_then(&self, operation: Operation, call: impl FnOnce(&Operation, Callback)) {
+        self.fiber().wish.set(Some(Wanted::Operation(operation.into())));
+        self.hold();
+        call(&operation, crate::completion::callback(self.machine.callbacks.borrow().len()));
+        if let Some((request, _)) = self.fiber().request.get() {
+            let due = self.machine.referee.callback_due(self.asker(), request);
+            self.machine.callbacks.borrow_mut().push(due);
+        }
+        self.tell_callbacks();
+        self.answered();
+    }
+
+    /// A point, and then the referee is told.
+    pub(crate) fn tell(&self, what: impl FnOnce(&Referee)) {
+        self.point(What::Tell("region"));
+        self.tell_callbacks();
+        if !self.machine.draining.get() {
+            what(&self.machine.referee);
+        }
     }
 
     fn answered(&self) {

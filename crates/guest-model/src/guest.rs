@@ -125,6 +125,7 @@ impl<D: Design> Guest<'_, D> {
             Step::Clear(entry) => _ = D::clear(&cpu, local, slot(entry)),
             Step::Protect(entry) => D::protect(&cpu, local, slot(entry)),
             Step::Range(count) => self.range(count.into(), number),
+            Step::Walk(count) => D::walk(&cpu, local, count.into()),
             Step::Lock(lock) => cpu.lock(lock.into()),
             Step::Unlock(lock) => cpu.unlock(lock.into()),
             Step::Unpin(task) => {

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod completion;
 mod cpu;
 mod design;
 mod explore;

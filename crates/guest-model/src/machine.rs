@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use hypercall::{Mfn, PteSlot, VcpuId, VcpuMask};
-use mock_xen::referee::{self, Referee, RequestId, Settings, Wish};
+use mock_xen::referee::{self, CallbackId, Referee, RequestId, Settings, Wish};
 
 use crate::design::Design;
 use crate::fixture::Fixture;
@@ -77,6 +77,10 @@ pub(crate) struct Machine<D: Design> {
     pub(crate) shared: RefCell<D::Shared>,
     pub(crate) fibers: Vec<Fiber>,
     pub(crate) vcpus: Vec<Vcpu>,
+    /// The completion callbacks there were, by their numbers.
+    pub(crate) callbacks: RefCell<Vec<CallbackId>>,
+    /// Locks that wait for a completion callback.
+    pub(crate) held: Cell<usize>,
     /// Who holds each lock.
     pub(crate) locks: Vec<Cell<Option<usize>>>,
     pub(crate) online: Cell<VcpuMask>,
@@ -110,6 +114,8 @@ impl<D: Design> Machine<D> {
             referee,
             fibers: (0..tasks + vcpus).map(|_| Fiber::default()).collect(),
             vcpus: (0..vcpus).map(|_| Vcpu::default()).collect(),
+            callbacks: RefCell::default(),
+            held: Cell::default(),
             locks: (0..LOCKS).map(|_| Cell::default()).collect(),
             online: Cell::default(),
             named: Cell::default(),
@@ -161,6 +167,9 @@ impl<D: Design> Machine<D> {
             self.referee.loaded(id, processor.base, processor.user_base);
         }
         self.locks.iter().for_each(|lock| lock.set(None));
+        self.callbacks.borrow_mut().clear();
+        self.held.set(0);
+        crate::completion::forget();
         self.online.set((0..self.vcpus.len() as u32).map(VcpuId::new).collect());
         self.named.set(false);
         self.found.replace(None);
@@ -196,7 +205,7 @@ impl<D: Design> Machine<D> {
             (vcpu.called.get(), vcpu.dying.get()).hash(hasher);
         }
         self.locks.iter().for_each(|lock| lock.get().hash(hasher));
-        (self.online.get(), self.named.get()).hash(hasher);
+        (self.online.get(), self.named.get(), self.held.get(), self.callbacks.borrow().len()).hash(hasher);
     }
 
     /// Notes a moment for the picture.

@@ -45,6 +45,9 @@ pub enum Step {
     Protect(u8),
     /// Sets this many entries from entry 0 on by one call.
     Range(u8),
+    /// Walks over this many entries in a region of its own: each is locked, set, and unlocked by its completion
+    /// callback, as tables are when an address space is pinned.
+    Walk(u8),
     /// Takes a lock: spinning and with preemption off, or sleeping as on RT, as the scenario says.
     Lock(u8),
     /// Gives it back.
@@ -91,6 +94,7 @@ impl Step {
             Self::Clear(entry) => format!("C{entry}"),
             Self::Protect(entry) => format!("O{entry}"),
             Self::Range(count) => format!("N{count}"),
+            Self::Walk(count) => format!("J{count}"),
             Self::Lock(lock) => format!("K{lock}"),
             Self::Unlock(lock) => format!("U{lock}"),
             Self::Unpin(task) => format!("Z{task}"),

@@ -41,6 +41,7 @@ fn plants() -> Vec<Plant> {
         (Fault::BatchTwice, &[Rule::R13], scenario(&[&[Enter, Set(0), FlushTlb, Leave]])),
         (Fault::CapacityRepeats, &[Rule::R13], scenario(&[&[Enter, Range(3), Leave]])),
         (Fault::RefusalForgotten, &[Rule::R14], scenario(&[&[Enter, Refused(0), Leave]])),
+        (Fault::CallbacksForgotten, &[Rule::R14], scenario(&[&[Step::Walk(2)]])),
         (Fault::RangeUndivided, &[Rule::R15], scenario(&[&[Enter, Range(16), Leave]])),
         (Fault::OutsideLooks, &[Rule::R16], scenario(&[&[Set(0)]])),
         (Fault::JoinUncounted, &[Rule::R17], scenario(&[&[Enter, Set(0), Set(0), Set(0), Leave]])),

@@ -537,7 +537,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         if let Some(failure) = self.next_failure() {
             return Some(Notice::Failed(failure));
         }
-        self.callbacks.take_due().map(|(callback, status)| Notice::Run(callback, status))
+        let due = self.callbacks.take_due().filter(|_| !self.planted.has(Fault::CallbacksForgotten));
+        due.map(|(callback, status)| Notice::Run(callback, status))
     }
 
     fn register(&mut self, callback: Callback) -> bool {

@@ -7,7 +7,7 @@ use crate::{
         Handler, Profile, Scenario,
         Step::{
             self, Clear, Enter, Flush, FlushTlb, Leave, Lock, Map, Offline, Online, Pause, Range, Read, Refused,
-            Resume, Set, SoftOff, SoftOn, Suspend, Sync, Unlock, Unpin, Unset,
+            Resume, Set, SoftOff, SoftOn, Suspend, Sync, Unlock, Unpin, Unset, Walk,
         },
     },
 };
@@ -86,6 +86,8 @@ fn order() -> Vec<Scenario> {
         ),
         strict("S40", "an operation that may not wait", &[&[Enter, Set(0), Sync, Set(1), Leave], other]),
         strict("S41", "a table is unpinned under a switch away from it", &[&[], &[Unpin(0)], &[Set(0)]]).loading(),
+        strict("S42", "more entries are locked than there is room for callbacks", &[&[Walk(18)], other])
+            .within(Bounds { deviations: 2, ..wide }),
         strict(
             "S49",
             "the hypervisor takes the vCPU away within a hypercall",

@@ -428,6 +428,15 @@ impl<E: Era> Design for Linux<E> {
         }
     }
 
+    /// Without callbacks: locks are not the point of any era here.
+    fn walk(cpu: &Cpu<'_, Self>, local: &mut (), count: usize) {
+        for entry in 0..count {
+            let fixture = &cpu.machine.fixture;
+            let wish = crate::fixture::update(fixture.slot(entry), fixture.pte(cpu.id(), entry));
+            cpu.wish(wish, |operation| Self::ask(cpu, local, operation));
+        }
+    }
+
     /// A batch is opened: whether upcalls were masked is kept in the vCPU's only word for it.
     fn begin_pair(cpu: &Cpu<'_, Self>) {
         cpu.point(What::Internal("open a batch"));

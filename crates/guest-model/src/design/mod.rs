@@ -80,6 +80,9 @@ pub(crate) trait Design: Sized + 'static {
     /// They end.
     fn end_pair(_cpu: &Cpu<'_, Self>) {}
 
+    /// Sets entries in a region, each under a lock that its completion callback gives back.
+    fn walk(cpu: &Cpu<'_, Self>, local: &mut Self::Local, count: usize);
+
     /// Hands over what is queued.
     fn flush(cpu: &Cpu<'_, Self>, local: &mut Self::Local);
 

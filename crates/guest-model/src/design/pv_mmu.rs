@@ -19,6 +19,7 @@ use pv_mmu::{
 use super::Design;
 use crate::{
     cpu::Cpu,
+    fixture::update,
     found::Found,
     machine::Wanted,
     point::What,
@@ -94,6 +95,7 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
 
     fn with_vcpu<R>(&self, step: impl FnOnce(&mut Queue, &mut Gate<'a>) -> R) -> R {
         self.point(What::Vcpu);
+        self.tell_callbacks();
         self.fiber().steps.set(self.fiber().steps.get() + 1);
         self.masked(|vcpu| {
             let shared = self.machine.shared.borrow();
@@ -256,6 +258,22 @@ impl Design for PvMmu {
     ) {
         let range = dynamic(cpu, local).set_ptes(slot, count, pte_of);
         debug_assert!(range.is_ok(), "the range lies within the table");
+    }
+
+    fn walk(cpu: &Cpu<'_, Self>, local: &mut TaskState, count: usize) {
+        let context = TaskContext::in_user_space();
+        let mut region = Mmu::new(cpu).enter(local, &context);
+        cpu.tell(|referee| referee.enter(cpu.asker(), true));
+        for entry in 0..count {
+            let fixture = &cpu.machine.fixture;
+            cpu.wish_then(update(fixture.slot(entry), fixture.pte(cpu.id(), entry)), |operation, callback| {
+                region.operation_then(operation, callback);
+            });
+        }
+        cpu.tell(|referee| referee.leave(cpu.asker()));
+        let left = region.leave();
+        cpu.tell_failures(&answer(true, left.as_ref().err()));
+        cpu.tell(|referee| referee.left(cpu.asker(), true));
     }
 
     fn flush(cpu: &Cpu<'_, Self>, local: &mut TaskState) {
