@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use guest_model::{Bounds, Choice, Exhibit, Policy, Profile, catalogue, every_program};
+use guest_model::{Bounds, Choice, Exhibit, Policy, Profile, Program, Scenario, Step, catalogue, every_program};
 
 fn explore(policy: Policy, exhibit: &Exhibit) -> guest_model::Outcome {
     policy.explore(&exhibit.scenario, |_| true)
@@ -79,6 +79,20 @@ fn every_program_of_three_operations() {
         assert!(outcome.seen.states >= least, "{profile:?}: {:?}", outcome.seen);
         println!("{profile:?}: {programs} programs, {} states", outcome.seen.states);
     }
+}
+
+/// S21 at length: two regions of 500 operations each, on ways that nobody could list.
+#[test]
+fn a_thousand_operations_of_two_tasks() {
+    let region = |entries: [u8; 2]| {
+        let sets = (0..500).map(|n| if n % 3 == 0 { Step::Unset(entries[n % 2]) } else { Step::Set(entries[n % 2]) });
+        Program::Fixed([Step::Enter].into_iter().chain(sets).chain([Step::Leave]).collect())
+    };
+    let programs = vec![region([0, 1]), region([2, 3])];
+    let scenario = Arc::new(Scenario::new("S21", "two long regions take turns", Profile::Strict, programs));
+    let outcome = Policy::PvMmu.sample(&scenario, 21, 600, |_| true);
+    assert!(outcome.fault.is_none(), "{:?}", outcome.fault.map(|fault| fault.found));
+    assert!(outcome.seen.choices.of("preempt") > 1000, "{:?}", outcome.seen);
 }
 
 /// S59: one seed, one way.
