@@ -5,4 +5,7 @@ cd "$(dirname "$0")/.."
 export PROPTEST_CASES="${PROPTEST_CASES:-20000}"
 WALKER_PROGRAM=3 cargo test --release -p pv-mmu --test contract interleaving -- --nocapture
 WALKER_ROUNDS=1954 cargo test -p xen-lab --test lab every_dirty_bit -- --nocapture
+# S60 whole: every program of four operations for each of two tasks. Figures in docs/decisions/exploring.md.
+cargo run --release -- explore S60 --operations 4 --deviations 2
+cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu

@@ -7,6 +7,7 @@ use crate::{
     caller::Caller,
     mmu::{Mode, Told},
     operations::private::Submit,
+    planted::Fault,
     queue::Request,
     rewrite::{
         Reach, SetEntries,
@@ -45,6 +46,9 @@ impl<'r, P: Platform> Dynamic<'r, P> {
     pub fn enter(&mut self) -> Result<(), EnterError> {
         if self.is_interrupt() {
             return Err(EnterError::Interrupt);
+        }
+        if self.mmu.planted().has(Fault::StrictNests) {
+            return self.task.enter_nested();
         }
         self.task.enter()
     }

@@ -6,7 +6,7 @@ use core::panic::Location;
 use hypercall::{Errno, Operation};
 
 /// What became of an operation (R14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// The hypervisor has applied it.
     Applied,
@@ -30,7 +30,7 @@ pub enum FailurePolicy {
 }
 
 /// An operation that is not effective, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
     operation: Operation,
     cause: Status,
@@ -78,7 +78,7 @@ impl core::error::Error for Failure {}
 
 /// The failures of a region: the first [`Failures::KEPT`] whole, the rest counted. Those beyond
 /// have been reported to the platform one by one (R2, R14).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Failures {
     kept: [Option<Failure>; Self::KEPT],
     count: u32,

@@ -12,6 +12,7 @@ use crate::{
     Callback, Context, ContextSwitch, Dynamic, Failure, Interrupt, Outside, Platform, Region, Report, Stats, Status,
     TaskState,
     caller::Caller,
+    planted::{Fault, Planted},
     queue::{Notice, QueueSteps, Range, Reading, Request, Source, Step},
     stats::FlushReason,
 };
@@ -170,6 +171,19 @@ impl<'p, P: Platform> Mmu<'p, P> {
         self.platform.with_vcpu(|queue, _| queue.count(on));
     }
 
+    /// Which rule is broken on purpose.
+    #[cfg(feature = "planted")]
+    pub(crate) fn planted(self) -> Planted {
+        Planted { fault: self.platform.planted() }
+    }
+
+    /// None is broken on purpose.
+    #[cfg(not(feature = "planted"))]
+    #[inline]
+    pub(crate) const fn planted(self) -> Planted {
+        Planted::NONE
+    }
+
     pub(crate) const fn platform(self) -> &'p P {
         self.platform
     }
@@ -186,6 +200,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
             return Ok(());
         };
         let request = Request { operation, ..request };
+        let mode = self.planted_mode(mode);
         let status = match mode {
             Mode::Lazy => {
                 self.step(&mut told, |queue, hypervisor| queue.add(&request, P::ON_FAILURE, hypervisor));
@@ -220,8 +235,40 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
+    /// The mode, unless a fault makes it another.
+    fn planted_mode(self, mode: Mode) -> Mode {
+        let planted = self.planted();
+        if planted.has(Fault::OutsideLooks) && !matches!(mode, Mode::Lazy) {
+            self.platform.with_vcpu(|_, _| ());
+        }
+        match mode {
+            Mode::Immediate(FlushReason::Immediate) if planted.has(Fault::OutsideWaits) => Mode::Lazy,
+            Mode::Immediate(FlushReason::Interrupt) if planted.has(Fault::HandlerWaits) => Mode::Lazy,
+            mode => mode,
+        }
+    }
+
+    /// Whether a fault keeps what is queued from being handed over for `reason`.
+    fn planted_keeps(self, reason: FlushReason) -> bool {
+        let planted = self.planted();
+        match reason {
+            FlushReason::Leave => planted.has(Fault::LeaveKeeps),
+            FlushReason::Pause => planted.has(Fault::PauseKeeps),
+            FlushReason::Switch => planted.has(Fault::SwitchKeeps),
+            _ => false,
+        }
+    }
+
     /// Hands over what is queued on the caller's vCPU.
     pub(crate) fn flush(self, reason: FlushReason, told: &mut Told<'_>) {
+        if self.planted_keeps(reason) {
+            return;
+        }
+        if self.planted().has(Fault::DividedStep) {
+            self.platform.with_vcpu(|queue, hypervisor| queue.hand_over_and_keep(hypervisor));
+            self.platform.with_vcpu(|queue, _| queue.forget_kept());
+            return;
+        }
         self.step(told, |queue, hypervisor| queue.flush(reason, P::ON_FAILURE, hypervisor));
     }
 
@@ -233,6 +280,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
         let memory = self.platform.read_pte(slot);
         match reading {
+            _ if self.planted().has(Fault::ReadsMemory) => memory,
             Reading::Pending(overlay) => overlay.over(memory),
             Reading::Memory | Reading::Flush => memory,
         }
@@ -283,7 +331,9 @@ impl<'p, P: Platform> Mmu<'p, P> {
             MmuextOp::TlbFlushMulti { vcpus } => MmuextOp::TlbFlushMulti { vcpus: present(vcpus) },
             MmuextOp::InvlpgMulti { address, vcpus } => MmuextOp::InvlpgMulti { address, vcpus: present(vcpus) },
             MmuextOp::Unpin { table } => {
-                self.platform.flush_others(table);
+                if !self.planted().has(Fault::OthersStay) {
+                    self.platform.flush_others(table);
+                }
                 op
             }
             op => op,

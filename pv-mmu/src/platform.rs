@@ -51,6 +51,12 @@ pub trait Platform {
     /// handlers and in the switch code above all.
     fn flush_others(&self, table: Mfn);
 
+    /// Which of the library's rules is broken on purpose.
+    #[cfg(feature = "planted")]
+    fn planted(&self) -> Option<crate::Fault> {
+        None
+    }
+
     /// Is told what no caller is there to be told. Called with the vCPU released, possibly from an
     /// interrupt handler or the switch code.
     fn report(&self, report: &Report);

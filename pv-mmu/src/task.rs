@@ -9,7 +9,7 @@ use core::fmt;
 use crate::{Failures, failure::Failure};
 
 /// Which nesting rule a task lives by (R4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Profile {
     /// A region never nests (Linux's rule of March 2025).
     #[default]
@@ -104,7 +104,7 @@ messages! {
 }
 
 /// What a guard has opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Opened {
     /// A region.
     Region,
@@ -115,7 +115,9 @@ enum Opened {
 }
 
 /// One task's regions. A kernel keeps one in each task; whoever holds it is that task.
-#[derive(Debug, Default)]
+///
+/// It hashes as all it is, so that an explorer of interleavings can tell two states of a guest apart.
+#[derive(Debug, Default, Hash)]
 pub struct TaskState {
     profile: Profile,
     depth: u8,
@@ -167,6 +169,11 @@ impl TaskState {
         if self.depth > 0 && self.profile == Profile::Strict {
             return Err(EnterError::Nested);
         }
+        self.enter_nested()
+    }
+
+    /// One level deeper, whatever the profile.
+    pub(crate) fn enter_nested(&mut self) -> Result<(), EnterError> {
         self.depth = self.depth.checked_add(1).ok_or(EnterError::TooDeep)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use hypercall::{ENTRIES_PER_TABLE, Errno, Level, Mfn, Operation, PAGE_SHIFT, Pte, PteSlot, RawCall, VcpuId, VirtAddr};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::frames::{Frame, FrameView, Layout};
 use crate::machine::Machine;
@@ -190,6 +190,14 @@ impl MockXen {
     #[must_use]
     pub fn not_modelled(&self) -> Vec<NotModelledEvent> {
         self.not_modelled.lock().clone()
+    }
+
+    pub(crate) fn spare_frames(&self) -> MutexGuard<'_, Vec<Mfn>> {
+        self.spare.lock()
+    }
+
+    pub(crate) fn forget_not_modelled(&self) {
+        self.not_modelled.lock().clear();
     }
 
     pub(crate) fn note_not_modelled(&self, what: NotModelled, call: RawCall, vcpu: VcpuId) {

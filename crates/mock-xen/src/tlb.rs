@@ -12,6 +12,7 @@
 //! ticks with every flush of a whole TLB.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
@@ -19,7 +20,7 @@ use hypercall::{FlushScope, Mfn, PAGE_SHIFT, PAGE_SIZE, VcpuId, VirtAddr};
 use parking_lot::Mutex;
 
 /// A translation that a processor keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TlbEntry {
     /// The frame.
@@ -106,6 +107,22 @@ impl Tlbs {
     pub(crate) fn entries(&self, vcpu: VcpuId) -> BTreeMap<VirtAddr, TlbEntry> {
         let address = |page: u64| VirtAddr::unchecked(page * PAGE_SIZE);
         self.of(vcpu).lock().entries.iter().map(|(page, entry)| (address(*page), *entry)).collect()
+    }
+
+    /// When a processor that keeps translations was last flushed as a whole; `None` for one that keeps none.
+    pub(crate) fn cached(&self, vcpu: VcpuId) -> Option<u64> {
+        let tlb = self.of(vcpu).lock();
+        (!tlb.entries.is_empty()).then_some(tlb.flushed)
+    }
+
+    /// Drops every translation, without a tick of the clock.
+    pub(crate) fn forget(&self) {
+        self.vcpus.iter().for_each(|tlb| tlb.lock().entries.clear());
+    }
+
+    /// Feeds every translation.
+    pub(crate) fn digest(&self, hasher: &mut impl Hasher) {
+        self.vcpus.iter().for_each(|tlb| tlb.lock().entries.hash(hasher));
     }
 
     fn empty(&self, tlb: &mut Tlb) {

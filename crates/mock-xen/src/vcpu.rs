@@ -1,5 +1,7 @@
 //! Virtual processors: what each has loaded, and the typed way to call from one.
 
+use std::fmt;
+
 use hypercall::{
     Errno, Hypervisor, Mfn, MmuUpdate, Outcome, PreparedCall, PreparedCalls, RawCall, Subject, VcpuId, VirtAddr, abi,
 };
@@ -7,11 +9,13 @@ use hypercall::{
 use parking_lot::Mutex;
 
 use crate::MockXen;
-use crate::memory::SliceMemory;
+use crate::memory::{ArgumentSource, SliceMemory};
+use crate::mock::Left;
 use crate::running::Running;
+use crate::schedule::PreemptPoint;
 
 /// What a vCPU has loaded, by the guest's own hypercalls or from the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct VcpuState {
     /// Whether it has ever been given something to run.
@@ -76,15 +80,32 @@ impl Vcpu {
 ///
 /// A prepared call is left as it was prepared: what a continuation does to the argument words is
 /// seen on the raw path only.
-#[derive(Debug)]
 pub struct MockVcpu<'a> {
     xen: &'a MockXen,
     vcpu: VcpuId,
+    gap: Option<&'a dyn Fn(PreemptPoint)>,
+}
+
+impl fmt::Debug for MockVcpu<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockVcpu").field("vcpu", &self.vcpu).finish_non_exhaustive()
+    }
 }
 
 impl<'a> MockVcpu<'a> {
     pub(crate) const fn new(xen: &'a MockXen, vcpu: VcpuId) -> Self {
-        Self { xen, vcpu }
+        Self { xen, vcpu, gap: None }
+    }
+
+    /// The same, with `gap` called wherever Xen could leave a hypercall and run something else before it
+    /// goes on: between two operations of an array, by its [`PreemptPoint::Operation`], and between two
+    /// calls of a multicall. Other vCPUs may make hypercalls from within `gap`; this one may not.
+    ///
+    /// The vCPU's [`Schedule`](crate::Schedule) says where between two operations that is, and never
+    /// otherwise: give it [`Step`](crate::Step) for everywhere.
+    #[must_use]
+    pub fn pausing(self, gap: &'a dyn Fn(PreemptPoint)) -> Self {
+        Self { gap: Some(gap), ..self }
     }
 
     /// Which vCPU this is.
@@ -95,7 +116,22 @@ impl<'a> MockVcpu<'a> {
 
     fn prepared(&self, running: &mut Running, call: &mut PreparedCall<'_>) -> i64 {
         let mut raw = *call.raw();
-        self.xen.run(self.vcpu, running, &mut raw, &mut call.memory())
+        self.run(running, &mut raw, &mut call.memory())
+    }
+
+    fn run<S: ArgumentSource>(&self, running: &mut Running, call: &mut RawCall, source: &mut S) -> i64 {
+        loop {
+            if let Left::Answered(value) = self.xen.run_once(self.vcpu, running, call, source) {
+                return value;
+            }
+            self.pause(PreemptPoint::Operation);
+        }
+    }
+
+    fn pause(&self, point: PreemptPoint) {
+        if let Some(gap) = self.gap {
+            gap(point);
+        }
     }
 }
 
@@ -105,7 +141,7 @@ impl Hypervisor for MockVcpu<'_> {
         let count = updates.len() as u64;
         let args = [SliceMemory::UPDATES, count, SliceMemory::DONE, subject.bits().into(), 0];
         let mut call = RawCall { number: abi::HYPERCALL_MMU_UPDATE, args };
-        let run = |running: &mut Running| self.xen.run(self.vcpu, running, &mut call, &mut memory);
+        let run = |running: &mut Running| self.run(running, &mut call, &mut memory);
         let value = self.xen.within_hypercall(self.vcpu, run);
         Outcome { done: memory.done, result: Errno::from_return(value).map(drop) }
     }
@@ -118,6 +154,9 @@ impl Hypervisor for MockVcpu<'_> {
     fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
         self.xen.within_hypercall(self.vcpu, |running| {
             for index in 0..calls.len() {
+                if index > 0 {
+                    self.pause(PreemptPoint::Call);
+                }
                 if let Some(value) = calls.call(index).map(|mut call| self.prepared(running, &mut call)) {
                     calls.set_result(index, value);
                 }

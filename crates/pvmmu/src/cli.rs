@@ -44,6 +44,8 @@ pub(crate) enum Command {
     /// Judge the recorded behaviour itself: regions, switches, batches
     #[command(after_help = notes())]
     Check(CheckArgs),
+    /// Go through every interleaving of a scenario: preemption, migration, interrupts, between any two steps
+    Explore(crate::explore::ExploreArgs),
     /// Hold the mock hypervisor against real Xen: the same programs on both, and what they answer differently
     Conform(ConformArgs),
     /// Run programs of hypercalls on one hypervisor and print what they came to

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod conform;
 mod cost;
+mod explore;
 mod input;
 mod measured;
 mod programs;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
+        Some(Command::Explore(args)) => explore::run(args)?,
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
         Some(Command::Conform(args)) => conform::run(args)?,
         Some(Command::Run(args)) => programs::run(args)?,

@@ -1,5 +1,7 @@
 //! Completion callbacks: exactly once, after the vCPU is released.
 
+use core::hash::{Hash, Hasher};
+
 use crate::Status;
 
 /// What to run when an operation has been handed over.
@@ -7,7 +9,7 @@ use crate::Status;
 /// It runs after the vCPU is released, in whatever context hands the batch over: the task's own,
 /// an interrupt handler's or the switch code's. It may use the library as that context may. What it
 /// queues, and callbacks it registers, belong to a later batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Callback {
     run: fn(usize, Status),
     data: usize,
@@ -29,13 +31,13 @@ impl Callback {
 pub(crate) const CALLBACKS: usize = 16;
 
 /// Where in the batch the operation stands that a callback waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Position {
     pub(crate) call: u16,
     pub(crate) item: u16,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 enum State {
     /// Its operation is pending; `None` waits for the next flush, whatever it holds.
     Waiting(Option<Position>),
@@ -56,6 +58,11 @@ impl Callbacks {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Feeds every callback and how far it is.
+    pub(crate) fn digest(&self, hasher: &mut impl Hasher) {
+        self.slots.iter().flatten().for_each(|slot| slot.hash(hasher));
     }
 
     pub(crate) const fn is_full(&self) -> bool {

@@ -16,11 +16,11 @@
 use hypercall::{Entry, EntryKind, Hypervisor, Operation, Outcome, issue_operation};
 
 use super::{Position, VcpuQueue};
-use crate::{Failure, FailurePolicy, Status, stats::FlushReason};
+use crate::{Failure, FailurePolicy, Status, planted::Fault, stats::FlushReason};
 
 /// Where something went wrong.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// In the only call.
     Call(Outcome),
     /// In a multicall, whose entries tell.
@@ -62,7 +62,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             match self.hand_over(hypervisor) {
                 None => {
                     self.tally(Status::Applied, operations);
-                    self.forget();
+                    self.forget_unless_planted(reason, hypervisor);
                 }
                 Some(trouble) => {
                     self.settle(trouble, policy, hypervisor);
@@ -74,7 +74,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     }
 
     /// Issues every call once. Answers if any was refused or did not run.
-    fn hand_over<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Option<Trouble> {
+    pub(super) fn hand_over<H: Hypervisor>(&mut self, hypervisor: &mut H) -> Option<Trouble> {
         if self.batch.len() > 1 {
             self.multicall_refused = hypervisor.multicall(&mut self.batch.prepare()).err();
             let clean = |outcome: Option<Outcome>| outcome.is_some_and(|outcome| outcome.result.is_ok());
@@ -247,7 +247,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             }
             self.collecting = Some(Position { item: position.item + 1, ..position });
             let status = self.statuses.get(entry, call, position.item);
-            if status != Status::Applied {
+            if status != Status::Applied && !self.planted.has(Fault::RefusalForgotten) {
                 let operation = self.batch.operation(call, position.item)?;
                 return Some(Failure::new(operation, status, self.callers.get(entry, position.item)));
             }
@@ -255,7 +255,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         None
     }
 
-    fn forget(&mut self) {
+    fn forget_unless_planted<H: Hypervisor>(&mut self, reason: FlushReason, hypervisor: &mut H) {
+        if self.planted.has(Fault::CapacityRepeats) && reason == FlushReason::Capacity
+            || self.planted.has(Fault::BatchTwice) && self.batch.len() > 1
+        {
+            let _again = self.hand_over(hypervisor);
+        }
+        self.forget();
+    }
+
+    pub(super) fn forget(&mut self) {
         self.batch.clear();
         self.indexed = 0;
         self.run_start = 0;
@@ -287,7 +296,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         (0..self.batch.len()).find_map(of_call)
     }
 
-    fn tally(&mut self, status: Status, operations: u64) {
+    pub(super) fn tally(&mut self, status: Status, operations: u64) {
         let count = match status {
             Status::Applied => &mut self.stats.applied,
             Status::Refused(_) => &mut self.stats.refused,

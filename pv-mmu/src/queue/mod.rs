@@ -14,6 +14,7 @@ mod issue;
 mod merge;
 mod range;
 mod status;
+mod view;
 
 use hypercall::{
     Batch, BatchFull, DomId, EntryKind, Hypervisor, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject,
@@ -31,6 +32,7 @@ use self::{
 use crate::{
     Failure, FailurePolicy, Status,
     caller::{Caller, Callers},
+    planted::{Fault, Planted},
     stats::{FlushReason, Stats},
 };
 
@@ -139,6 +141,12 @@ pub trait QueueSteps {
 
     /// Switches counting on or off.
     fn count(&mut self, on: bool);
+
+    /// Hands everything over and keeps it, as [`Fault::DividedStep`] says.
+    fn hand_over_and_keep<H: Hypervisor>(&mut self, hypervisor: &mut H);
+
+    /// Forgets what was kept.
+    fn forget_kept(&mut self);
 }
 
 /// A queue that a [`Platform`](crate::Platform) keeps for each vCPU; implemented by [`VcpuQueue`]
@@ -203,6 +211,7 @@ pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const 
     callers: Callers<UPDATES, WORDS>,
     stats: Stats,
     counting: bool,
+    planted: Planted,
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Default for VcpuQueue<UPDATES, CALLS, WORDS> {
@@ -239,13 +248,14 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             callers: Callers::new(),
             stats: Stats::ZERO,
             counting: true,
+            planted: Planted::NONE,
         }
     }
 
-    /// Operations waiting to be handed over.
-    #[must_use]
-    pub fn pending(&self) -> u64 {
-        if self.collecting.is_some() { 0 } else { self.operations() }
+    /// From now on the queue breaks a rule.
+    #[cfg(feature = "planted")]
+    pub fn plant(&mut self, fault: crate::Fault) {
+        self.planted.fault = Some(fault);
     }
 
     fn operations(&self) -> u64 {
@@ -319,19 +329,23 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         self.index_all();
         let updates = self.batch.updates();
         let Some(position) = self.index.newest(updates, update.slot) else { return false };
-        if position < self.run_start {
+        if position < self.run_start && !self.planted.has(Fault::JoinsAcross) {
             return false;
         }
         let Some(joined) = updates.get(position).and_then(|older| combine(*older, update)) else { return false };
         self.batch.amend(position, joined);
         self.callers.of_update(position, caller);
-        self.stats.merged += u64::from(self.counting);
+        self.stats.merged += u64::from(self.counting && !self.planted.has(Fault::JoinUncounted));
         true
     }
 
     /// Drops pending TLB flushes beside `op` that it makes needless; `true` where one that stays
     /// makes `op` itself so.
     fn supersede(&mut self, op: &MmuextOp, domain: DomId) -> bool {
+        if self.planted.has(Fault::FlushDropped) && self.waiting().any(|older| is_tlb_flush(&older)) {
+            self.stats.superseded += u64::from(self.counting);
+            return true;
+        }
         while let Some((position, last)) = self.last_flush(domain) {
             if covers(&last, op) {
                 self.stats.superseded += u64::from(self.counting);
@@ -392,7 +406,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn place_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
         // A run goes on while the last call is an array that the update would join.
         let is_open = self.batch.last().is_some_and(|last| last.kind == EntryKind::Updates(Subject::SELF));
-        if is_open && self.merge(update, caller) { Ok(()) } else { self.append_leaf(update, caller) }
+        let may_join = is_open || self.planted.has(Fault::JoinsAcross);
+        if may_join && self.merge(update, caller) { Ok(()) } else { self.append_leaf(update, caller) }
     }
 
     /// Puts an update of an L1 entry of the caller's own at the end.
@@ -421,6 +436,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     const fn has_notices(&self) -> bool {
         self.collecting.is_some() || self.multicall_refused.is_some() || self.callbacks.any_due()
     }
+}
+
+const fn is_tlb_flush(operation: &Operation) -> bool {
+    matches!(operation, Operation::Mmuext { op, .. } if op.is_tlb_flush())
 }
 
 /// Whether an operation may write page-table entries other than one it names by its slot.
@@ -467,6 +486,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         }
         if let Some(reason) = self.fill(range) {
             self.issue(reason, policy, hypervisor);
+            if reason == FlushReason::Capacity && self.planted.has(Fault::RangeUndivided) {
+                return self.add_range(range, policy, hypervisor);
+            }
         }
         self.step(())
     }
@@ -509,6 +531,18 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         self.step(())
     }
 
+    fn hand_over_and_keep<H: Hypervisor>(&mut self, hypervisor: &mut H) {
+        if !self.batch.is_empty() {
+            let _kept = self.hand_over(hypervisor);
+        }
+    }
+
+    fn forget_kept(&mut self) {
+        let operations = self.operations();
+        self.tally(Status::Applied, operations);
+        self.forget();
+    }
+
     fn next_notice(&mut self) -> Option<Notice> {
         if let Some(errno) = self.multicall_refused.take() {
             return Some(Notice::MulticallRefused(errno));
@@ -516,7 +550,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         if let Some(failure) = self.next_failure() {
             return Some(Notice::Failed(failure));
         }
-        self.callbacks.take_due().map(|(callback, status)| Notice::Run(callback, status))
+        let due = self.callbacks.take_due().filter(|_| !self.planted.has(Fault::CallbacksForgotten));
+        due.map(|(callback, status)| Notice::Run(callback, status))
     }
 
     fn register(&mut self, callback: Callback) -> bool {
@@ -535,10 +570,13 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
     }
 
     fn stats(&self) -> Stats {
-        Stats { pending: if self.counting { self.pending() } else { 0 }, ..self.stats }
+        self.counts()
     }
 
     fn count(&mut self, on: bool) {
+        if self.planted.has(Fault::CountingEmpties) && !on {
+            self.batch.clear();
+        }
         let pending = self.pending();
         match (self.counting, on) {
             (false, true) => self.stats.queued += pending,

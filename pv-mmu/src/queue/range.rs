@@ -7,7 +7,7 @@
 use hypercall::{MmuUpdate, PteSlot, Subject};
 
 use super::{QueueSteps, Reading, VcpuQueue};
-use crate::{caller::Caller, stats::FlushReason};
+use crate::{caller::Caller, planted::Fault, stats::FlushReason};
 
 /// What is to become of an entry.
 pub enum Change {
@@ -52,6 +52,10 @@ impl<S: Source> Range<'_, S> {
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
+    fn reading_unless_planted(&mut self, slot: PteSlot) -> Reading {
+        if self.planted.has(Fault::PendingOverlooked) { Reading::Memory } else { self.reading(slot) }
+    }
+
     /// Adds what there is room for. Answers why the batch is to be handed over now, if it is.
     #[inline]
     pub(super) fn fill<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
@@ -109,7 +113,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             if self.batch.updates().len() == UPDATES {
                 return Some(FlushReason::Capacity);
             }
-            match range.change(|slot| self.reading(slot)) {
+            match range.change(|slot| self.reading_unless_planted(slot)) {
                 Change::Keep => {}
                 Change::AfterFlush => return Some(FlushReason::ReadHazard),
                 Change::Set(update) => {

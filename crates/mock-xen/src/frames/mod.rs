@@ -12,7 +12,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hypercall::{ENTRIES_PER_TABLE, Errno, Mfn, Pfn};
 use parking_lot::Mutex;
@@ -37,6 +37,8 @@ pub(crate) struct Frame {
     pub(crate) state: Mutex<FrameState>,
     /// Allocated at the first store: a frame never written reads as zeros.
     words: OnceLock<Box<[AtomicU64]>>,
+    /// Whether a word may have been stored since the mark was last taken away.
+    marked: AtomicBool,
 }
 
 impl Frame {
@@ -56,7 +58,8 @@ impl Frame {
     }
 
     const fn with((mfn, pfn): (Mfn, Option<Pfn>), owner: Owner, state: FrameState, m2p: u64) -> Self {
-        Self { mfn, owner, pfn, m2p: AtomicU64::new(m2p), state: Mutex::new(state), words: OnceLock::new() }
+        let (m2p, state) = (AtomicU64::new(m2p), Mutex::new(state));
+        Self { mfn, owner, pfn, m2p, state, words: OnceLock::new(), marked: AtomicBool::new(false) }
     }
 
     /// Whether Xen handed it out from its own heap, which forbids other cache attributes.
@@ -71,6 +74,7 @@ impl Frame {
 
     /// Word `index` for changing.
     pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        self.marked.store(true, Ordering::Relaxed);
         &self.words.get_or_init(|| (0..ENTRIES_PER_TABLE).map(|_| AtomicU64::new(0)).collect())[index]
     }
 
@@ -84,6 +88,30 @@ impl Frame {
         let mut all = Box::new([0; ENTRIES_PER_TABLE]);
         all.iter_mut().enumerate().for_each(|(index, word)| *word = self.load(index));
         all
+    }
+
+    /// Its words, none if it was never written.
+    pub(crate) fn written(&self) -> &[AtomicU64] {
+        self.words.get().map_or(&[], |words| words)
+    }
+
+    /// Makes its words `words`, zeros behind their end.
+    pub(crate) fn rewrite(&self, words: &[u64]) {
+        for (index, word) in self.written().iter().enumerate() {
+            word.store(words.get(index).copied().unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a word may have been stored since [`Frame::unmark`].
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Relaxed)
+    }
+
+    /// Takes the mark away, and answers whether it was there.
+    pub(crate) fn unmark(&self) -> bool {
+        let was_marked = self.is_marked();
+        self.marked.store(false, Ordering::Relaxed);
+        was_marked
     }
 
     /// Takes a general reference.

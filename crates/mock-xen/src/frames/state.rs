@@ -10,6 +10,8 @@
 //! is being gone through. Where that is interrupted, the frame is *partial*: one type reference
 //! that nobody else has, one general reference of its own, and a [`Progress`].
 
+use std::hash::{Hash, Hasher};
+
 use hypercall::{ENTRIES_PER_TABLE, Level};
 
 /// What a frame is used as (`PGT_*` of Xen's `asm/mm.h`).
@@ -91,7 +93,7 @@ pub(crate) enum Unclaim {
 }
 
 /// How far through a table's entries a check, or its undoing, has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Progress {
     /// Entries that stand for references, from the first on.
     pub(crate) entries: usize,
@@ -222,6 +224,16 @@ impl FrameState {
         match self.kind {
             FrameType::Table(level) if self.validated && self.type_count > 0 => Some(level),
             _ => None,
+        }
+    }
+
+    /// Feeds everything but the time it was last in use, which means nothing by itself.
+    pub(crate) fn digest(&self, hasher: &mut impl Hasher) {
+        let flags = [self.pinned, self.validated, self.partial];
+        (self.kind, self.type_count, self.general_count, flags, self.linear, self.lost).hash(hasher);
+        // Meaningless elsewhere, and different for different ways to the same end.
+        if self.partial {
+            self.progress.hash(hasher);
         }
     }
 

@@ -18,6 +18,11 @@ impl State {
         request.id()
     }
 
+    pub(super) fn withdraw(&mut self, id: RequestId) -> bool {
+        self.tick();
+        self.vcpu(id.vcpu).queue.withdraw(id.moment)
+    }
+
     /// What must not wait is effective by now, or the guest knows that it is not.
     pub(super) fn answered(&mut self, id: RequestId) {
         let now = self.tick();

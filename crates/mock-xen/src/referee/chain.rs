@@ -16,13 +16,14 @@
 //! those which the next arrival rules out.
 
 use core::ops::Range;
+use std::hash::{Hash, Hasher};
 
 use hypercall::{MmuUpdate, PteFlags, UpdateCommand};
 
 use super::Moment;
 
 /// What a write does to an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Write {
     preserves: bool,
     value: u64,
@@ -186,6 +187,11 @@ impl Chain {
             ends.iter_mut().for_each(|end| *end -= count);
         }
         Settled { writes, arrivals: core::mem::take(&mut self.arrivals) }
+    }
+
+    /// Feeds what is not seen in the requests themselves.
+    pub(super) fn digest(&self, hasher: &mut impl Hasher) {
+        (self.writes.len(), &self.counts, self.arrivals, &self.cut_counts).hash(hasher);
     }
 
     /// Forgets the write asked at `moment`; only while the counts are certain.

@@ -33,7 +33,7 @@ pub(super) struct EntryKey {
 }
 
 /// What an operation acts on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Effect {
     /// One L1 entry.
     Entry(EntryKey, Write),

@@ -45,6 +45,7 @@ mod asker;
 mod asking;
 mod chain;
 mod counters;
+mod digest;
 mod effect;
 mod hardware;
 mod history;
@@ -61,6 +62,7 @@ mod telling;
 mod violation;
 
 use core::fmt;
+use std::hash::Hasher;
 
 use hypercall::{Errno, Mfn, Operation, Pte, PteFlags, PteSlot, VcpuId, VirtAddr};
 use parking_lot::Mutex;
@@ -100,6 +102,13 @@ impl Referee {
     /// that may wait; [`Wish`] says otherwise.
     pub fn ask(&self, asker: Asker, wish: impl Into<Wish>) -> RequestId {
         self.state.lock().ask(asker, wish.into())
+    }
+
+    /// What was asked has not been taken after all, and will be asked again: its batcher had to do something
+    /// else first, and has done nothing for it. `false`, and nothing changes, if something has arrived for
+    /// it.
+    pub fn withdraw(&self, request: RequestId) -> bool {
+        self.state.lock().withdraw(request)
     }
 
     /// The call that took the operation has returned: one that may not wait is effective or reported
@@ -288,6 +297,25 @@ impl Referee {
     #[must_use]
     pub fn pending(&self, vcpu: VcpuId) -> usize {
         self.state.lock().vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.queue.pending())
+    }
+
+    /// Feeds `hasher` with all that further findings depend on: two referees that feed the same will judge
+    /// alike whatever comes. Of arrivals that are remembered to tell a repetition from an invention it
+    /// feeds nothing: whoever compares builds referees that remember none ([`Settings::remembering`]).
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        self.state.lock().digest(hasher);
+    }
+
+    /// Forgets everything it was told; the settings stay.
+    pub fn reset(&self) {
+        let mut state = self.state.lock();
+        *state = State::new(state.settings);
+    }
+
+    /// How many violations were found so far.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.state.lock().violation_count
     }
 
     /// What became of all operations so far.

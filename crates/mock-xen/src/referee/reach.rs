@@ -3,7 +3,7 @@
 use hypercall::{MmuextOp, Operation, PAGE_SHIFT, VcpuId, VcpuMask};
 
 /// The vCPUs whose TLB is flushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Who {
     One(VcpuId),
     Some(VcpuMask),
@@ -33,7 +33,7 @@ impl Who {
 }
 
 /// What a TLB flush reaches: one page or everything, on some vCPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Reach {
     page: Option<u64>,
     who: Who,

@@ -5,7 +5,7 @@ use hypercall::{Errno, Operation, PteSlot};
 use super::{Asker, Context, Moment, RequestId, Rule, chain::Write, effect::Effect, history::Overtaker};
 
 /// Until when an operation may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Deferral {
     /// Until the region's next sync point.
     Region,
@@ -62,7 +62,7 @@ pub(super) struct Excuse {
 }
 
 /// An access to an entry past the library, by which a write is passed if that was still pending.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum PassedBy {
     /// A raw read.
     Read,

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The count of one vCPU.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Shadow {
     depth: u32,
 }

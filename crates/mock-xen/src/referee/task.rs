@@ -4,6 +4,8 @@
 //! the contract asks for is the violation. Where the library has opened a region that it had to
 //! refuse, the count follows it, so that one fault is reported once.
 
+use std::hash::{Hash, Hasher};
+
 use hypercall::VcpuId;
 
 use super::{Context, Finding, Moment, Profile, RegionCall, Rule};
@@ -61,6 +63,16 @@ impl Task {
     /// Whether something has been opened and not closed.
     pub(super) const fn is_open(&self) -> bool {
         self.depth > 0 || self.pauses > 0 || self.in_pause > 0 || self.dangling > 0
+    }
+
+    /// When the leave or flush under way began.
+    pub(super) const fn sync_began(&self) -> Option<Moment> {
+        self.sync_began
+    }
+
+    /// Feeds everything but when a leave or flush began.
+    pub(super) fn digest(&self, hasher: &mut impl Hasher) {
+        (self.depth, self.pauses, self.in_pause, self.dangling, self.was_leaked, self.vcpu).hash(hasher);
     }
 
     pub(super) fn sync_begins(&mut self, context: Context, now: Moment) {

@@ -1,7 +1,8 @@
 //! The other gestures, and the choice among all.
 
 use hypercall::abi::{
-    MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L4_TABLE,
+    MMU_PT_UPDATE_PRESERVE_AD, MMUEXT_CLEAR_PAGE, MMUEXT_COPY_PAGE, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR,
+    MMUEXT_PIN_L4_TABLE, MMUEXT_TLB_FLUSH_ALL,
 };
 use hypercall::{DomId, Level, PAGE_SIZE};
 use xen_program::arena::{FIRST_PAGE, FIRST_WINDOW, address_under};
@@ -14,7 +15,7 @@ use super::tables::{build, change, pins, remap, tree};
 
 type Gesture = fn(&mut Draft);
 
-const GESTURES: [(u32, Gesture); 14] = [
+const GESTURES: [(u32, Gesture); 15] = [
     (16, build),
     (5, tree),
     (14, change),
@@ -29,6 +30,7 @@ const GESTURES: [(u32, Gesture); 14] = [
     (4, probe),
     (2, clear),
     (4, foreign),
+    (8, rewrite),
 ];
 
 /// One gesture, unless the program is long enough.
@@ -172,4 +174,34 @@ fn clear(draft: &mut Draft) {
     let copy = [u64::from(MMUEXT_COPY_PAGE).into(), Value::Mfn(page.into()), Value::Mfn(other)];
     let operation = if draft.chance(50) { clear } else { copy };
     draft.extended(vec![operation]);
+}
+
+/// What a read-modify-write comes to: entries that are used, replaced by updates that preserve what the processor has
+/// noted in them, flushed, and looked at; some are put back by normal updates.
+fn rewrite(draft: &mut Draft) {
+    let page = draft.page_that(|belief| belief == Belief::Plain);
+    let windows: Vec<usize> = (0..draft.rng.usize(1..=3)).map(|_| draft.window()).collect();
+    let all = |draft: &mut Draft, command: u32, flags: &[u64]| {
+        let entries = windows.iter().map(|window| {
+            let chosen = one_of(&mut draft.rng, flags);
+            let value = if chosen & 1 == 0 { chosen.into() } else { Value::Page(page.into(), chosen) };
+            (slot(Table::L1.into(), *window, command.into()), value)
+        });
+        let entries = entries.collect();
+        draft.update(entries);
+        draft.extended(vec![[u64::from(MMUEXT_TLB_FLUSH_ALL).into(), 0.into(), 0.into()]]);
+    };
+    all(draft, 0, &[0x63, 0x67, 0x03, 0x23, 0x43, 0x61, 0x01]);
+    for window in &windows {
+        let address = Value::Literal(address_under(Table::L1, *window) + 8 * draft.rng.u64(0..8));
+        match draft.rng.u32(0..3) {
+            0 => draft.push(Step::Load { address }),
+            1 => draft.push(Step::Store { address, word: 7.into() }),
+            _ => {}
+        }
+    }
+    all(draft, MMU_PT_UPDATE_PRESERVE_AD, &[0, 0, 0x7060, 0x01, 0x05, 0x03, 0x803]);
+    if draft.chance(50) {
+        all(draft, 0, &[0, 0x63, 0x43, 0x01]);
+    }
 }

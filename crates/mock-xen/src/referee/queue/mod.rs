@@ -9,6 +9,7 @@ mod arrival;
 
 use core::ops::Bound;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use hypercall::{Errno, Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
 
@@ -98,6 +99,14 @@ impl Queue {
         self.requests.insert(request.moment, Request { run: self.run, ..request });
     }
 
+    /// Takes out what nothing has arrived for; `false` if something has.
+    pub(super) fn withdraw(&mut self, moment: Moment) -> bool {
+        let is_untouched = |request: &Request| matches!(request.standing, Standing::Queued);
+        let is_out = self.requests.get(&moment).is_some_and(is_untouched) && self.remove(moment).is_some();
+        self.counters.asked -= u64::from(is_out);
+        is_out
+    }
+
     fn push_entry(&mut self, key: EntryKey, moment: Moment, write: Write) {
         if self.run_subject != key.subject {
             self.run_subject = key.subject;
@@ -110,6 +119,21 @@ impl Queue {
         if let Some(chain) = chains.back_mut() {
             chain.push(moment, write);
         }
+    }
+
+    /// Number of the present run.
+    pub(super) const fn run_now(&self) -> u64 {
+        self.run
+    }
+
+    /// The chains of an entry.
+    pub(super) fn chains_of(&self, key: EntryKey) -> impl Iterator<Item = &Chain> {
+        self.chains.get(&key).into_iter().flatten()
+    }
+
+    /// Feeds what is neither in the requests nor a moment.
+    pub(super) fn digest_rest(&self, hasher: &mut impl Hasher) {
+        (self.run_subject, self.overdue.len(), &self.spare, self.belated).hash(hasher);
     }
 
     /// Requests that have certainly not arrived.

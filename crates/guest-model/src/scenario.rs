@@ -1,0 +1,230 @@
+//! What a model's tasks and handlers do, and what may happen to them.
+
+use crate::explore::Bounds;
+
+/// How regions nest (R4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Profile {
+    /// A region never nests.
+    Strict,
+    /// Enter and leave count.
+    Nested,
+}
+
+/// One operation of a task, told to the referee and asked of the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Enters a region.
+    Enter,
+    /// Leaves one.
+    Leave,
+    /// Pauses laziness.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Sets an entry to a value nobody else writes.
+    Set(u8),
+    /// Empties an entry by an update, which may wait.
+    Unset(u8),
+    /// Sets an entry to a value the hypervisor refuses.
+    Refused(u8),
+    /// Sets two entries in one call that is made of two, as attaching a table page is.
+    Pair(u8, u8),
+    /// Flushes every TLB.
+    FlushTlb,
+    /// An operation that may not wait, even inside a region (R10).
+    Sync,
+    /// Hands over what is queued; the region goes on.
+    Flush,
+    /// Reads an entry by the library's accessor (R11).
+    Read(u8),
+    /// Empties an entry at once and looks at what it held (R10).
+    Clear(u8),
+    /// Takes from an entry the right to store.
+    Protect(u8),
+    /// Sets this many entries from entry 0 on by one call.
+    Range(u8),
+    /// Walks over this many entries in a region of its own: each is locked, set, and unlocked by its completion
+    /// callback, as tables are when an address space is pinned.
+    Walk(u8),
+    /// Takes a lock: spinning and with preemption off, or sleeping as on RT, as the scenario says.
+    Lock(u8),
+    /// Gives it back.
+    Unlock(u8),
+    /// Unpins the address space of this task, if it has ended (R12); vCPUs may still be on it.
+    Unpin(u8),
+    /// Switches counting on or off (R18).
+    Count(bool),
+    /// Sets an entry that has to be effective at once: a mapping made by `kmap_local`, or by the handler of a
+    /// fault that the task itself has caused.
+    Map(u8),
+    /// Gives the vCPU away, as an allocation may.
+    Sleep,
+    /// Switches bottom halves off, and preemption with them.
+    SoftOff,
+    /// Switches them on.
+    SoftOn,
+    /// Takes the vCPU of this number offline, once what is queued there is out.
+    Offline(u8),
+    /// Brings it online again.
+    Online(u8),
+    /// Suspends and resumes the guest: the other vCPUs go offline, nothing may be queued anywhere, they come
+    /// back.
+    Suspend,
+}
+
+impl Step {
+    /// The step as one letter and, where that is not all, a number.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Enter => "E".into(),
+            Self::Leave => "L".into(),
+            Self::Pause => "P".into(),
+            Self::Resume => "R".into(),
+            Self::Set(entry) => format!("S{entry}"),
+            Self::Unset(entry) => format!("V{entry}"),
+            Self::Refused(entry) => format!("X{entry}"),
+            Self::Pair(one, other) => format!("I{one}{other}"),
+            Self::FlushTlb => "T".into(),
+            Self::Sync => "Y".into(),
+            Self::Flush => "F".into(),
+            Self::Read(entry) => format!("G{entry}"),
+            Self::Clear(entry) => format!("C{entry}"),
+            Self::Protect(entry) => format!("O{entry}"),
+            Self::Range(count) => format!("N{count}"),
+            Self::Walk(count) => format!("J{count}"),
+            Self::Lock(lock) => format!("K{lock}"),
+            Self::Unlock(lock) => format!("U{lock}"),
+            Self::Unpin(task) => format!("Z{task}"),
+            Self::Count(on) => format!("Q{}", u8::from(on)),
+            Self::Map(entry) => format!("M{entry}"),
+            Self::Sleep => "W".into(),
+            Self::SoftOff => "H0".into(),
+            Self::SoftOn => "H1".into(),
+            Self::Suspend => "A".into(),
+            Self::Offline(vcpu) => format!("D{vcpu}"),
+            Self::Online(vcpu) => format!("B{vcpu}"),
+        }
+    }
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// These steps.
+    Fixed(Vec<Step>),
+    /// Every program of at most `length` steps from `alphabet`: at each step, any. Programs that only
+    /// differ in the names of entries are one: entry 0 is the first that anybody writes.
+    Any {
+        /// The steps.
+        alphabet: Vec<Step>,
+        /// How many.
+        length: usize,
+    },
+}
+
+impl Program {
+    /// How many programs that is, entries' names counted as different.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Fixed(_) => 1,
+            Self::Any { alphabet, length } => (0..=*length as u32).map(|n| (alphabet.len() as u64).pow(n)).sum(),
+        }
+    }
+}
+
+impl Program {
+    /// How many of them name no entry.
+    fn count_without_entries(&self) -> u64 {
+        match self {
+            Self::Fixed(_) => 1,
+            Self::Any { alphabet, length } => {
+                let nameless =
+                    alphabet.iter().filter(|step| !matches!(step, Step::Set(_) | Step::Clear(_) | Step::Read(_)));
+                let count = nameless.count() as u64;
+                (0..=*length as u32).map(|n| count.pow(n)).sum()
+            }
+        }
+    }
+}
+
+/// What a handler of an event does, with upcalls masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Handler {
+    /// Sets an entry.
+    Set(u8),
+    /// Flushes TLBs.
+    FlushTlb,
+    /// Reads an entry.
+    Read(u8),
+    /// Empties an entry.
+    Clear(u8),
+    /// Nothing that concerns the library: the handler of an event that masking upcalls does not hold off, as
+    /// an NMI's. It comes within steps too, looks for the queue, and keeps away from it.
+    NotHeldOff,
+}
+
+/// A guest's doings, and the bounds within which everything that can happen to them is looked at.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name, beginning with the number of what it is: `S17`, `B13a`, `R9`.
+    pub name: &'static str,
+    /// What it shows, in a sentence.
+    pub about: &'static str,
+    /// How regions nest.
+    pub profile: Profile,
+    /// vCPUs.
+    pub vcpus: usize,
+    /// What each task does.
+    pub programs: Vec<Program>,
+    /// What each event does.
+    pub handlers: Vec<Handler>,
+    /// Whether a switch loads the next task's base pointer and stack along with what is queued.
+    pub switch_loads: bool,
+    /// Whether locks sleep, as on RT.
+    pub sleeping_locks: bool,
+    /// How far to look.
+    pub bounds: Bounds,
+    /// Which rule the library breaks on purpose.
+    #[cfg(feature = "planted")]
+    pub planted: Option<pv_mmu::Fault>,
+}
+
+impl Scenario {
+    /// A scenario of two vCPUs without events.
+    #[must_use]
+    pub fn new(name: &'static str, about: &'static str, profile: Profile, programs: Vec<Program>) -> Self {
+        Self {
+            name,
+            about,
+            profile,
+            vcpus: 2,
+            programs,
+            handlers: Vec::new(),
+            switch_loads: false,
+            sleeping_locks: false,
+            bounds: Bounds::default(),
+            #[cfg(feature = "planted")]
+            planted: None,
+        }
+    }
+
+    /// How many programs its tasks can have together, where that is more than one: all, and those that differ
+    /// in more than the names of the entries they write.
+    #[must_use]
+    pub fn program_counts(&self) -> Option<(u64, u64)> {
+        let all: u64 = self.programs.iter().map(Program::count).product();
+        let alike: u64 = self.programs.iter().map(Program::count_without_entries).product();
+        (all > 1).then_some((all, (all + alike) / 2))
+    }
+
+    /// How many tasks there are.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.programs.len()
+    }
+}

@@ -1,0 +1,202 @@
+//! `pvmmu explore`: every interleaving of a scenario, within its bounds, on this library or on the design
+//! that had the bug.
+
+mod perfetto;
+mod report;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use guest_model::{
+    Bounds, Exhibit, Fault, Outcome, Policy, Profile, Scenario, Schedule, Seen, catalogue, every_program,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::Format;
+use crate::verdict::Verdict;
+use report::Explored;
+
+/// What to explore, and how far.
+#[derive(Debug, Args)]
+pub(crate) struct ExploreArgs {
+    /// A scenario or bug by its number, such as S17 or B13a [default: the list of all]
+    name: Option<String>,
+    /// Every scenario and bug of the catalogue, each within its own bounds
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+    /// The design: pv-mmu, linux-2006, linux-2009, linux-2009-native, linux-6.6, linux-7.0, linux-2026,
+    /// linux-2026-debug; `historic` for the one that had the bug, `all` for each [default: pv-mmu, and for one bug by its
+    /// name also the one that had it]
+    #[arg(long)]
+    policy: Option<String>,
+    /// How many vCPUs there are
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8))]
+    vcpus: Option<u32>,
+    /// How many tasks there are: the first of the scenario's, or its programs over again
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8))]
+    tasks: Option<u32>,
+    /// How often a task may be preempted on one way
+    #[arg(long)]
+    preemptions: Option<u8>,
+    /// How often an event may interrupt
+    #[arg(long)]
+    interrupts: Option<u8>,
+    /// How often a task may be moved
+    #[arg(long)]
+    migrations: Option<u8>,
+    /// How often the hypervisor may turn from one vCPU to another
+    #[arg(long)]
+    hypervisor: Option<u8>,
+    /// How many of all these may happen on one way
+    #[arg(long)]
+    deviations: Option<u8>,
+    /// S60 only: how many operations each program may have
+    #[arg(long)]
+    operations: Option<usize>,
+    /// S60 only: regions nest
+    #[arg(long)]
+    nested: bool,
+    /// Ways at random from this seed, past all bounds, instead of every way
+    #[arg(long, conflicts_with = "schedule")]
+    seed: Option<u64>,
+    /// How many ways at random
+    #[arg(long, default_value_t = 20_000, requires = "seed")]
+    ways: u64,
+    /// Goes this one way and shows it: a schedule as an exploration prints it
+    #[arg(long, requires = "name")]
+    schedule: Option<String>,
+    /// Writes the way that was found, or gone, to this file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    perfetto: Option<PathBuf>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    format: Format,
+}
+
+/// Explores, and renders what was found.
+///
+/// # Errors
+/// An unknown name, a schedule that does not fit, a file that cannot be written.
+pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
+    if args.name.is_none() && !args.all {
+        return Ok((report::list(&catalogue()), Verdict::Clean));
+    }
+    let explored = exhibits(args)?
+        .iter()
+        .map(|exhibit| {
+            Ok(policies(args, exhibit)?.into_iter().map(|policy| (policy, exhibit.scenario.clone())).collect())
+        })
+        .collect::<Result<Vec<Vec<_>>>>()?
+        .concat()
+        .into_iter()
+        .map(|(policy, scenario)| explore(args, policy, scenario))
+        .collect::<Result<Vec<Explored>>>()?;
+    if let Some(file) = &args.perfetto {
+        write_perfetto(file, &explored)?;
+    }
+    let text = match args.format {
+        Format::Text => report::text(&explored),
+        Format::Json => report::json(&explored)?,
+    };
+    Ok((text, Verdict::of(explored.iter().all(|explored| explored.fault.is_none()))))
+}
+
+/// What is asked for, within the bounds asked for.
+fn exhibits(args: &ExploreArgs) -> Result<Vec<Exhibit>> {
+    let asked =
+        |exhibit: &Exhibit| args.name.as_ref().is_none_or(|name| exhibit.scenario.name.eq_ignore_ascii_case(name));
+    let mut exhibits: Vec<Exhibit> = catalogue().into_iter().filter(asked).collect();
+    if let (Some(name), true) = (&args.name, exhibits.is_empty()) {
+        bail!("there is no scenario `{name}`: `pvmmu explore` lists all there are");
+    }
+    for exhibit in &mut exhibits {
+        exhibit.scenario = Arc::new(narrowed(args, &exhibit.scenario)?);
+    }
+    Ok(exhibits)
+}
+
+fn narrowed(args: &ExploreArgs, scenario: &Scenario) -> Result<Scenario> {
+    let mut scenario = scenario.clone();
+    if let Some(length) = args.operations {
+        ensure!(scenario.name == "S60", "only S60 has programs of a length that can be chosen; leave --operations out");
+        scenario = every_program(Profile::Strict, length, scenario.bounds);
+    }
+    if args.nested {
+        scenario.profile = Profile::Nested;
+    }
+    scenario.vcpus = args.vcpus.map_or(scenario.vcpus, |vcpus| vcpus as usize);
+    if let Some(tasks) = args.tasks {
+        scenario.programs = scenario.programs.iter().cycle().take(tasks as usize).cloned().collect();
+    }
+    let own = scenario.bounds;
+    scenario.bounds = Bounds {
+        preemptions: args.preemptions.unwrap_or(own.preemptions),
+        interrupts: args.interrupts.unwrap_or(own.interrupts),
+        migrations: args.migrations.unwrap_or(own.migrations),
+        hypervisor: args.hypervisor.unwrap_or(own.hypervisor),
+        deviations: args.deviations.unwrap_or(own.deviations),
+        ..own
+    };
+    Ok(scenario)
+}
+
+fn policies(args: &ExploreArgs, exhibit: &Exhibit) -> Result<Vec<Policy>> {
+    let historic = exhibit.had.map(|(policy, _)| policy);
+    match args.policy.as_deref() {
+        None if args.all || args.schedule.is_some() => Ok(vec![Policy::PvMmu]),
+        None => Ok([Policy::PvMmu].into_iter().chain(historic).collect()),
+        Some("historic") => Ok(historic.into_iter().collect()),
+        Some("all") => Ok(Policy::ALL.to_vec()),
+        Some(name) => {
+            let policy = Policy::ALL.into_iter().find(|policy| policy.name() == name);
+            let names = Policy::ALL.map(Policy::name).join(", ");
+            Ok(vec![
+                policy
+                    .with_context(|| format!("there is no policy `{name}`: it is historic, all or one of {names}"))?,
+            ])
+        }
+    }
+}
+
+fn explore(args: &ExploreArgs, policy: Policy, scenario: Arc<Scenario>) -> Result<Explored> {
+    let begun = Instant::now();
+    if let Some(schedule) = &args.schedule {
+        let schedule: Schedule = schedule.parse()?;
+        let (found, moments) = policy.replay(&scenario, &schedule)?;
+        let fault = found.map(|found| Fault { found, schedule, moments: moments.clone() });
+        let seen = Seen { schedules: 1, ..Seen::default() };
+        return Ok(Explored { scenario, policy, seen, complete: false, fault, moments, time: begun.elapsed() });
+    }
+    let progress = progress(&scenario, policy);
+    let observe = |seen: &Seen| {
+        progress.set_position(seen.states);
+        progress.set_message(format!("{} schedules", seen.schedules));
+        true
+    };
+    let Outcome { seen, complete, fault } = match args.seed {
+        Some(seed) => policy.sample(&scenario, seed, args.ways, observe),
+        None => policy.explore(&scenario, observe),
+    };
+    progress.finish_and_clear();
+    let moments = fault.as_ref().map(|fault| fault.moments.clone()).unwrap_or_default();
+    Ok(Explored { scenario, policy, seen, complete, fault, moments, time: begun.elapsed() })
+}
+
+/// How far it is, for a person who waits; nothing where nobody does.
+fn progress(scenario: &Scenario, policy: Policy) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_prefix(format!("{} on {}", scenario.name, policy.name()));
+    let style = ProgressStyle::with_template("{spinner} {prefix}: {human_pos} states, {per_sec}, {msg} [{elapsed}]");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn write_perfetto(file: &std::path::Path, explored: &[Explored]) -> Result<()> {
+    let shown = explored.iter().find(|explored| !explored.moments.is_empty());
+    let shown = shown.context("there is no way to write: nothing was found; go one with --schedule")?;
+    let trace = perfetto::trace(&shown.moments, shown.scenario.programs.len());
+    std::fs::write(file, trace).with_context(|| format!("cannot write {}", file.display()))
+}
