@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# The same properties as ci/test.sh, with far more random programs. Takes about half an hour on two cores.
+# The same properties as ci/test.sh, at far greater length: hours on two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PROPTEST_CASES="${PROPTEST_CASES:-20000}"
 WALKER_PROGRAM=3 cargo test --release -p pv-mmu --test contract interleaving -- --nocapture
 WALKER_ROUNDS=1954 cargo test -p xen-lab --test lab every_dirty_bit -- --nocapture
+# Figures in docs/conformance.md.
+for preempt in none step random; do
+    cargo run --release -- conform --ops 1000000 --preempt "$preempt"
+done
+cargo run --release -- conform --ops 10000000 --preempt random
 # S60 whole: every program of four operations for each of two tasks. Figures in docs/decisions/exploring.md.
 cargo run --release -- explore S60 --operations 4 --deviations 2
 cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
