@@ -68,24 +68,21 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn fill_empty<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
         let mut stopped = None;
         let write = |room: &mut [MmuUpdate]| {
-            let most = room.len();
-            let mut places = room.iter_mut();
+            let mut used = 0;
             let (mut at, end) = (range.next, range.end);
-            if let Some(update) = range.update.take() {
-                // There is room for one in an empty queue.
-                places.next().into_iter().for_each(|place| *place = update);
-                at += 1;
+            if let (Some(update), Some(place)) = (range.update, room.first_mut()) {
+                (*place, range.update) = (update, None);
+                (at, used) = (at + 1, 1);
             }
             while at < end {
+                // Looked at before the entry is asked for: what is worked out in a step is queued in it.
+                let Some(place) = room.get_mut(used) else {
+                    stopped = Some(FlushReason::Capacity);
+                    break;
+                };
                 match range.source.change(at, range.source.slot(at), || Reading::Memory) {
                     Change::Keep => {}
-                    Change::Set(update) => {
-                        let Some(place) = places.next() else {
-                            (range.update, stopped) = (Some(update), Some(FlushReason::Capacity));
-                            break;
-                        };
-                        *place = update;
-                    }
+                    Change::Set(update) => (*place, used) = (update, used + 1),
                     Change::AfterFlush => {
                         stopped = Some(FlushReason::ReadHazard);
                         break;
@@ -94,7 +91,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
                 at += 1;
             }
             range.next = at;
-            most - places.len()
+            used
         };
         if self.batch.write_updates(Subject::SELF, write).is_err() {
             return Some(FlushReason::Capacity);
