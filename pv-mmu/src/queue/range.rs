@@ -4,6 +4,8 @@
 //! are those of one array. What an entry is changed to may depend on what it holds: the step reads it, the
 //! queue being what nothing else can reach meanwhile.
 
+use core::slice;
+
 use hypercall::{MmuUpdate, PteSlot, Subject};
 
 use super::{QueueSteps, Reading, VcpuQueue};
@@ -49,6 +51,27 @@ impl<S: Source> Range<'_, S> {
         let slot = self.source.slot(self.next);
         self.source.change(self.next, slot, || reading(slot))
     }
+
+    /// Works out entries whose updates fit whatever they are: what is worked out in a step is queued in it. All
+    /// entries are as memory has them.
+    #[inline]
+    fn work_out(&mut self, places: &mut slice::IterMut<'_, MmuUpdate>) -> Option<FlushReason> {
+        let mut stopped = (places.len() == 0).then_some(FlushReason::Capacity);
+        let (mut at, end) = (self.next, self.end.min(self.next + places.len()));
+        while at < end {
+            match self.source.change(at, self.source.slot(at), || Reading::Memory) {
+                Change::Keep => {}
+                Change::Set(update) => places.next().into_iter().for_each(|place| *place = update),
+                Change::AfterFlush => {
+                    stopped = Some(FlushReason::ReadHazard);
+                    break;
+                }
+            }
+            at += 1;
+        }
+        self.next = at;
+        stopped
+    }
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
@@ -68,30 +91,17 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn fill_empty<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
         let mut stopped = None;
         let write = |room: &mut [MmuUpdate]| {
-            let mut used = 0;
-            let (mut at, end) = (range.next, range.end);
-            if let (Some(update), Some(place)) = (range.update, room.first_mut()) {
-                (*place, range.update) = (update, None);
-                (at, used) = (at + 1, 1);
+            let most = room.len();
+            let mut places = room.iter_mut();
+            if let Some(update) = range.update.take() {
+                // There is room for one in an empty queue.
+                places.next().into_iter().for_each(|place| *place = update);
+                range.next += 1;
             }
-            while at < end {
-                // Looked at before the entry is asked for: what is worked out in a step is queued in it.
-                let Some(place) = room.get_mut(used) else {
-                    stopped = Some(FlushReason::Capacity);
-                    break;
-                };
-                match range.source.change(at, range.source.slot(at), || Reading::Memory) {
-                    Change::Keep => {}
-                    Change::Set(update) => (*place, used) = (update, used + 1),
-                    Change::AfterFlush => {
-                        stopped = Some(FlushReason::ReadHazard);
-                        break;
-                    }
-                }
-                at += 1;
+            while stopped.is_none() && range.next < range.end {
+                stopped = range.work_out(&mut places);
             }
-            range.next = at;
-            used
+            most - places.len()
         };
         if self.batch.write_updates(Subject::SELF, write).is_err() {
             return Some(FlushReason::Capacity);
