@@ -14,6 +14,9 @@
 //! One arrival can stand for several counts of asked writes: of 1, 2, 1 an arriving 1 is the first or
 //! all three merged. So a chain keeps every count of writes that may have taken effect, and drops
 //! those which the next arrival rules out.
+//!
+//! *A limit.* Where a refusal has cut a write, and a preserving one of the same entry behind it, with no barrier between them,
+//! arrives in a later call of the same multicall, no merge of the two is what arrives: it counts as out of order.
 
 use core::ops::Range;
 use std::hash::{Hash, Hasher};
