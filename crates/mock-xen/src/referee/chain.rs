@@ -15,8 +15,7 @@
 //! all three merged. So a chain keeps every count of writes that may have taken effect, and drops
 //! those which the next arrival rules out.
 //!
-//! *A limit.* Where a refusal has cut a write, and a preserving one of the same entry behind it, with no barrier between them,
-//! arrives in a later call of the same multicall, no merge of the two is what arrives: it counts as out of order.
+//! What has been cut is taken for as many writes as it can stand for, until one of those arrives by itself.
 
 use core::ops::Range;
 use std::hash::{Hash, Hasher};
@@ -129,6 +128,16 @@ impl Chain {
         self.counts = led_on.iter().map(|(from, _)| *from).collect();
         self.cut_counts = led_on;
         Some(*self.counts.last()?..end)
+    }
+
+    /// Where what has been cut may stand for fewer writes, and `write` for one behind those: takes out the writes behind
+    /// them, as a chain of their own.
+    pub(super) fn narrow(&mut self, write: Write) -> Option<Self> {
+        let ends = self.cut_counts.iter().flat_map(|(_, ends)| ends).copied();
+        let end = ends.filter(|end| !self.next_counts(&[*end], write).is_empty()).min()?;
+        self.cut_counts.iter_mut().for_each(|(_, ends)| ends.retain(|other| *other <= end));
+        self.cut_counts.retain(|(_, ends)| !ends.is_empty());
+        Some(Self { writes: self.writes.split_off(end), ..Self::new(self.run) })
     }
 
     /// Which of the writes `write` stands for first if it is cut now; `None` if it stands for none.

@@ -85,7 +85,8 @@ impl Queue {
         write: Write,
         is_likely: impl Fn(&Self, Moment) -> bool,
     ) -> Option<(usize, Vec<Request>)> {
-        let index = self.choose_chain(key, |chain| chain.first_for(write), is_likely)?;
+        let chosen = self.choose_chain(key, |chain| chain.first_for(write), is_likely);
+        let index = chosen.or_else(|| self.narrow_cut(key, write))?;
         let chain = self.chains.get_mut(&key)?.get_mut(index)?;
         let range = chain.arrive(write)?;
         let moments = chain.moments(range);
@@ -94,6 +95,18 @@ impl Queue {
             self.stand(moment, Standing::Perhaps);
         }
         Some((index, requests))
+    }
+
+    /// Where what has been cut stands for fewer writes than it was taken for, and `write` for one of the others: their
+    /// chain.
+    fn narrow_cut(&mut self, key: EntryKey, write: Write) -> Option<usize> {
+        let chains = self.chains.get_mut(&key)?;
+        let narrowed = chains.iter_mut().enumerate().find_map(|(index, chain)| Some((index + 1, chain.narrow(write)?)));
+        let (index, behind) = narrowed?;
+        let freed = behind.all();
+        chains.insert(index, behind);
+        freed.into_iter().for_each(|moment| self.stand(moment, Standing::Queued));
+        Some(index)
     }
 
     /// The chain of `key` in which an arrival, or what has been cut, stands for a write; of several, the
