@@ -119,6 +119,19 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         self.entry(self.len().checked_sub(1)?)
     }
 
+    /// Whether there is room for an update, and for a call of its own where it needs one.
+    #[must_use]
+    #[inline]
+    pub fn takes_update(&self, subject: Subject) -> bool {
+        (self.update_count as usize) < UPDATES && (self.len() < CALLS || self.grows(EntryKind::Updates(subject)))
+    }
+
+    /// Whether the last call is of this kind.
+    #[inline]
+    fn grows(&self, kind: EntryKind) -> bool {
+        self.last().is_some_and(|last| last.kind == kind)
+    }
+
     /// Adds an update and answers with its index among [`Batch::updates`].
     ///
     /// # Errors
@@ -152,7 +165,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         write: impl FnOnce(&mut [MmuUpdate]) -> usize,
     ) -> Result<(), BatchFull> {
         let kind = EntryKind::Updates(subject);
-        let grows = self.last().is_some_and(|last| last.kind == kind);
+        let grows = self.grows(kind);
         if !grows && self.len() == CALLS {
             return Err(BatchFull::Calls);
         }
@@ -409,6 +422,19 @@ mod tests {
         written(&mut batch, Subject::frames_of(DomId::IO), 7).unwrap();
         assert_eq!((batch.len(), batch.entry(1).unwrap().len, batch.updates().len()), (2, 1, 4));
         assert_eq!(written(&mut batch, Subject::SELF, 1), Err(BatchFull::Calls));
+    }
+
+    #[test]
+    fn an_update_that_there_is_room_for_fits() {
+        let update = MmuUpdate { slot: crate::PteSlot::from_bits(0), value: 0 };
+        let subjects = [Subject::SELF, Subject::frames_of(DomId::IO)];
+        for asked in 0..1_u32 << 6 {
+            let mut batch = Batch::<4, 2, 20>::new();
+            for subject in (0..6).map(|at| subjects[(asked >> at & 1) as usize]) {
+                let fits = batch.takes_update(subject);
+                assert_eq!(batch.push_update(update, subject).is_ok(), fits, "{asked:b}");
+            }
+        }
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
             Mode::Lazy => (false, FlushReason::Capacity),
             Mode::Immediate(reason) => (true, reason),
         };
-        let mut range = Range { source, next: 0, end: count, update: None, immediate, reason, caller };
+        let mut range = Range { source, next: 0, end: count, immediate, reason, caller };
         while range.next < range.end {
             self.step(told, |queue, hypervisor| queue.add_range(&mut range, P::ON_FAILURE, hypervisor));
         }

@@ -2,7 +2,8 @@
 //!
 //! A range is added in one step as far as there is room, so the entries before and behind it in the batch
 //! are those of one array. What an entry is changed to may depend on what it holds: the step reads it, the
-//! queue being what nothing else can reach meanwhile.
+//! queue being what nothing else can reach meanwhile. It is worked out in the step that queues it, and so only
+//! where its update fits: between two steps an interrupt may ask for what has to come behind it (R10, R12).
 
 use core::slice;
 
@@ -36,8 +37,6 @@ pub struct Range<'s, S> {
     pub(crate) source: &'s mut S,
     pub(crate) next: usize,
     pub(crate) end: usize,
-    /// The next entry's update, when it has been asked for but did not fit.
-    pub(crate) update: Option<MmuUpdate>,
     pub(crate) immediate: bool,
     pub(crate) reason: FlushReason,
     pub(crate) caller: Caller,
@@ -45,15 +44,11 @@ pub struct Range<'s, S> {
 
 impl<S: Source> Range<'_, S> {
     fn change(&mut self, reading: impl FnOnce(PteSlot) -> Reading) -> Change {
-        if let Some(update) = self.update.take() {
-            return Change::Set(update);
-        }
         let slot = self.source.slot(self.next);
         self.source.change(self.next, slot, || reading(slot))
     }
 
-    /// Works out entries whose updates fit whatever they are: what is worked out in a step is queued in it. All
-    /// entries are as memory has them.
+    /// Works out entries whose updates fit whatever they are. All entries are as memory has them.
     #[inline]
     fn work_out(&mut self, places: &mut slice::IterMut<'_, MmuUpdate>) -> Option<FlushReason> {
         let mut stopped = (places.len() == 0).then_some(FlushReason::Capacity);
@@ -93,11 +88,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         let write = |room: &mut [MmuUpdate]| {
             let most = room.len();
             let mut places = room.iter_mut();
-            if let Some(update) = range.update.take() {
-                // There is room for one in an empty queue.
-                places.next().into_iter().for_each(|place| *place = update);
-                range.next += 1;
-            }
             while stopped.is_none() && range.next < range.end {
                 stopped = range.work_out(&mut places);
             }
@@ -117,7 +107,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
 
     fn fill_each<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
         while range.next < range.end {
-            if self.batch.updates().len() == UPDATES {
+            if !self.batch.takes_update(Subject::SELF) {
                 return Some(FlushReason::Capacity);
             }
             match range.change(|slot| self.reading_unless_planted(slot)) {
@@ -131,7 +121,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
                         self.place_leaf(update, caller)
                     };
                     if placed.is_err() {
-                        range.update = Some(update);
                         return Some(FlushReason::Capacity);
                     }
                     self.asked();

@@ -331,6 +331,31 @@ fn a_range_that_fills_the_queue_exactly_is_one_batch_and_a_longer_one_loses_noth
     }
 }
 
+/// What had been applied when each value of a range of `count` was asked for, behind `before`.
+fn applied_when_asked(before: &[Operation], count: usize) -> Vec<usize> {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    before.iter().for_each(|operation| region.operation(operation));
+    let mut applied = Vec::new();
+    let value = |n: usize| {
+        applied.push(model.0.borrow().applied.len());
+        pte(n as u64 + 1)
+    };
+    region.set_ptes(slot(0), count, value).unwrap();
+    region.leave().unwrap();
+    applied
+}
+
+#[test]
+fn r12_a_value_of_a_range_is_asked_for_in_the_step_that_queues_it() {
+    let full = (0..20).map(|n| n / 8 * 8).collect::<Vec<_>>();
+    assert_eq!(applied_when_asked(&[], 20), full, "no room for another update");
+    let calls: Vec<_> = (0..8).map(|sp| Operation::StackSwitch { ss: 0, sp: VirtAddr::unchecked(sp << 12) }).collect();
+    assert_eq!(applied_when_asked(&calls, 2), [8, 8], "no room for another call");
+    assert_eq!(applied_when_asked(&calls[..1], 9), [[0; 8].as_slice(), &[9]].concat(), "behind something else");
+}
+
 #[test]
 fn r2_what_is_refused_of_a_range_is_named_and_the_rest_is_effective() {
     let (model, kernel) = kernel::<false>();
