@@ -67,7 +67,7 @@ pub(crate) struct ConformArgs {
     /// The programs of a file, such as one saved for a difference
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ops", "seed"])]
     pub(crate) program: Option<PathBuf>,
-    /// Operations of random programs, at least
+    /// Operations of random programs; those that the mock does not model are left out and counted
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) ops: u64,
     /// Determines the random programs [default: a fresh one, which is printed]

@@ -1,7 +1,6 @@
 //! The command as its user meets it: output, exit status, and nothing half-written.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -96,15 +95,8 @@ fn json_is_one_object_with_the_agreed_keys() {
 
 /// Runs on the real Xen; `None` where there is none and that is allowed.
 fn on_xen(trace: &str, more: &[&str]) -> Option<Output> {
-    let output = pvmmu(&[&["replay", trace, "--on", "xen"], more].concat());
-    let message = String::from_utf8_lossy(&output.stderr);
-    let is_missing = message.contains("QEMU is missing") || message.contains("Xen is missing");
-    if is_missing && std::env::var_os("CI").is_none_or(|ci| ci != "true") {
-        // Not by `eprintln`, which the test harness keeps to itself.
-        let _ = std::io::stderr().write_all(format!("SKIPPED: {trace} on Xen: {message}").as_bytes());
-        return None;
-    }
-    Some(output)
+    xen_lab::Lab::for_test(trace)?;
+    Some(pvmmu(&[&["replay", trace, "--on", "xen"], more].concat()))
 }
 
 #[test]

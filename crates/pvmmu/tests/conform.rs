@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use xen_lab::Lab;
 
 fn pvmmu(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pvmmu")).args(args).output().unwrap()
@@ -32,25 +33,13 @@ fn program<'a>(folder: &'a TempDir, text: &str) -> impl AsRef<Path> + use<'a> {
 
 const ENTRY: &str = "mmu_update(&[slot(w0), pte(p0, 0x63)], 1, done, self)";
 
-/// Whether the real Xen can be had; a machine of continuous integration must have it.
-fn has_xen() -> bool {
-    match xen_lab::Lab::find() {
-        Ok(_) => true,
-        Err(error) if std::env::var_os("CI").is_some() => panic!("CI needs the real Xen: {error}"),
-        Err(error) => {
-            eprintln!("SKIPPED on the real Xen: {error}");
-            false
-        }
-    }
-}
-
 #[test]
 fn a_program_is_run_and_its_answers_are_shown_and_checked() {
     let folder = TempDir::new().unwrap();
     let path = program(&folder, &format!("case 1: an entry\n    {ENTRY} -> 0, l1[w0]=pte(p0, kernel+0x67)\n"));
     let shown = path.as_ref().to_str().unwrap();
     let expected = format!("case 1: an entry\n    {ENTRY}\n        # 0, done=1, l1[w0]=pte(p0, kernel+0x67)\n");
-    let executors: &[&str] = if has_xen() { &["mock", "xen"] } else { &["mock"] };
+    let executors: &[&str] = if Lab::for_test("a program is run").is_some() { &["mock", "xen"] } else { &["mock"] };
     for on in executors {
         let output = ends(&["run", shown, "--on", on], 0);
         assert!(text(&output.stdout).starts_with(&expected), "{on}: {}", text(&output.stdout));
@@ -92,7 +81,7 @@ fn without_real_xen_there_is_nothing_to_compare_with() {
 
 #[test]
 fn random_programs_are_answered_alike_and_the_report_says_how_many() {
-    if !has_xen() {
+    if Lab::for_test("random programs are answered alike").is_none() {
         return;
     }
     let folder = TempDir::new().unwrap();

@@ -23,7 +23,7 @@ const BATCH: Range<u64> = 4_000..60_000;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Operations, at least.
+    /// Operations, at least, before programs that the mock does not model are left out.
     pub operations: u64,
     /// Determines the programs.
     pub seed: u64,

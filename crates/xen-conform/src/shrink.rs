@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use hypercall::abi::{HYPERCALL_MMU_UPDATE, HYPERCALL_MMUEXT_OP, HYPERCALL_MULTICALL};
+use xen_program::numbers::CONTINUED;
 use xen_program::{Buffer, Mode, Program, Step, Value};
 
 use crate::compare::{Difference, Pair, compare};
@@ -14,8 +15,6 @@ use crate::running::RunningError;
 
 /// Rounds after which a program is small enough.
 const ROUNDS: usize = 24;
-/// Set in the count of a continued array.
-const CONTINUED: u64 = 1 << 31;
 
 /// Makes the program of a difference smaller as long as there is one. Answers with the boots it took.
 pub(crate) fn shrink(pair: Pair<'_>, mode: Mode, mut found: Difference) -> Result<(Difference, u64), RunningError> {
@@ -116,7 +115,7 @@ fn smaller_entries(words: &[Value]) -> Vec<Vec<Value>> {
 
 fn one_less(count: &Value) -> Value {
     match count {
-        Value::Literal(count) if count & !CONTINUED != 0 => Value::Literal(count - 1),
+        Value::Literal(count) if count & !u64::from(CONTINUED) != 0 => Value::Literal(count - 1),
         other => other.clone(),
     }
 }

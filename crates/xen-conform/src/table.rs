@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use hypercall::Errno;
 use hypercall::abi::{HYPERCALL_MMU_UPDATE, HYPERCALL_MMUEXT_OP, HYPERCALL_MULTICALL};
 use serde::Serialize;
+use xen_program::numbers::{CONTINUED, UNTOUCHED};
 use xen_program::outcome::{Called, StepResult};
 use xen_program::text::{command_name, hypercall_name, update_name};
 use xen_program::{Buffer, Outcome, Program, Step, Value};
@@ -18,10 +19,6 @@ use xen_program::{Buffer, Outcome, Program, Step, Value};
 #[serde(transparent)]
 pub struct Outcomes(BTreeMap<String, BTreeMap<String, u64>>);
 
-/// What a done count holds before a call, in the programs of the generator and of the cases.
-const UNTOUCHED: u64 = 0xdead_beef;
-/// Set in the count of a continued array.
-const CONTINUED: u64 = 1 << 31;
 /// Words of a multicall's entry.
 const ENTRY_WORDS: usize = 8;
 
@@ -102,7 +99,7 @@ impl Outcomes {
         name: fn(&Value) -> String,
     ) {
         let Some(Value::Literal(count)) = asked.args.get(1) else { return };
-        if count & CONTINUED != 0 {
+        if count & u64::from(CONTINUED) != 0 {
             // What was done before, it says itself.
             return;
         }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use mock_xen::Fault;
 use xen_conform::{ConformReport, ExecuteError, Executor, Mock, Pair, Settings, Xen, conform};
-use xen_lab::{Lab, Machine};
+use xen_lab::Lab;
 use xen_program::Mode;
 
 /// Operations within which each fault must be found, over all modes.
@@ -62,14 +62,8 @@ fn found(fault: Fault, xen: &Remembered) -> Option<(u64, Mode)> {
 #[test]
 #[cfg_attr(debug_assertions, ignore = "takes minutes where code is not optimised: cargo test --release")]
 fn every_planted_fault_is_found() {
-    let lab = match Lab::find() {
-        Ok(lab) => lab,
-        Err(error) if std::env::var_os("CI").is_some() => panic!("CI needs the real Xen: {error}"),
-        Err(error) => return eprintln!("SKIPPED, nothing was held against real Xen: {error}"),
-    };
-    let mut machine = Machine::default();
-    machine.xen_arguments = "xpti=no".into();
-    let xen = Remembered { xen: Xen::on(lab, machine), answers: Mutex::default() };
+    let Some(lab) = Lab::for_test("every planted fault is found") else { return };
+    let xen = Remembered { xen: Xen::new(lab.clone()), answers: Mutex::default() };
     let (first, mode) = ATTEMPTS[0];
     let honest = attempt(&Mock::new(), &xen, first, mode, SEED);
     assert!(honest.divergences.is_empty(), "without a fault there is a difference:\n{}", honest.divergences[0].found);

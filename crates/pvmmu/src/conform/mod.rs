@@ -6,7 +6,7 @@ mod random;
 
 use anyhow::{Context, Result};
 use xen_conform::{Mock, Pair, Xen};
-use xen_lab::{Lab, Machine};
+use xen_lab::Lab;
 
 use crate::cli::ConformArgs;
 use crate::verdict::Verdict;
@@ -31,7 +31,5 @@ pub(crate) fn run(args: &ConformArgs) -> Result<(String, Verdict)> {
 /// Real Xen cannot be had; those of `work`.
 fn with_pair<T>(work: impl FnOnce(Pair<'_>) -> Result<T>) -> Result<T> {
     let lab = Lab::find().context("there is nothing to hold the mock against")?;
-    let mut machine = Machine::default();
-    machine.xen_arguments = "xpti=no".into();
-    work(Pair { mock: &Mock::new(), xen: &Xen::on(lab, machine) })
+    work(Pair { mock: &Mock::new(), xen: &Xen::new(lab) })
 }

@@ -9,15 +9,12 @@ use hypercall::abi::{
     MMUEXT_TLB_FLUSH_ALL, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_MULTI, MMUEXT_UNMARK_SUPER, MMUEXT_UNPIN_TABLE,
 };
 use xen_program::arena::{ARGUMENTS, FIRST_PAGE, FIRST_WINDOW, address_under};
-use xen_program::numbers::{CONSOLE_IO, SCHED_OP, VCPU_OP, VM_ASSIST};
+use xen_program::numbers::{CONSOLE_IO, CONTINUED, SCHED_OP, UNTOUCHED, VCPU_OP, VM_ASSIST};
 use xen_program::{Buffer, Step, Table, Value};
 
-use super::draft::{Belief, Draft, UNTOUCHED, slot};
+use super::draft::{Belief, Draft, slot};
 use super::pools::{self, one_of, weighted};
 use super::tables::{change_one, command};
-
-/// Set in the count of a continued array.
-const CONTINUED: u64 = 1 << 31;
 
 /// A call as a multicall has it: number and registers.
 type Call = (u32, Vec<Value>);
@@ -81,7 +78,8 @@ impl Draft {
         if is_whole(self) {
             return count;
         }
-        let others = [0, count.saturating_sub(1), CONTINUED | count, CONTINUED, 1 << 32 | count];
+        let continued = u64::from(CONTINUED);
+        let others = [0, count.saturating_sub(1), continued | count, continued, 1 << 32 | count];
         one_of(&mut self.rng, &others)
     }
 

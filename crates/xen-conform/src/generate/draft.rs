@@ -4,12 +4,11 @@ use fastrand::Rng;
 use hypercall::abi::{HYPERCALL_MMU_UPDATE, HYPERCALL_MMUEXT_OP, HYPERCALL_UPDATE_VA_MAPPING};
 use hypercall::{DomId, Level, PteFlags};
 use xen_program::arena::{FIRST_PAGE, FIRST_WINDOW, address_under};
+use xen_program::numbers::UNTOUCHED;
 use xen_program::{Buffer, Frame, PageId, Program, Step, Table, Value};
 
 use super::pools::{self, chance, one_of};
 
-/// What words hold before a call that is to write them.
-pub(super) const UNTOUCHED: u64 = 0xdead_beef;
 /// Windows that gestures map something into; the others stay empty.
 const WINDOWS: usize = 8;
 /// Steps from which on a program gets no new gestures.

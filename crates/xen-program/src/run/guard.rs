@@ -21,13 +21,11 @@ use super::values::Written;
 use super::world::{FrameSet, Reached, World};
 use crate::arena::{self, argument_at, reserved};
 use crate::frame::{Frame, Special, Table};
-use crate::numbers::{CONSOLE_IO, SCHED_OP, VCPU_OP, VM_ASSIST, is_unknown};
+use crate::numbers::{CONSOLE_IO, CONTINUED, SCHED_OP, VCPU_OP, VM_ASSIST, is_unknown};
 use crate::record::Refusal;
 
 /// Most operations of one array that are looked at; no program has as many.
 const OPERATIONS: u64 = 4096;
-/// Set in the count of an array by a guest that continues it.
-const CONTINUED: u32 = 1 << 31;
 /// Most frames of a descriptor table.
 const GDT_FRAMES: u64 = 16;
 /// Frame numbers at which the machines the project tests on have memory.

@@ -8,12 +8,9 @@ use hypercall::{DomId, Errno};
 
 use crate::arena::{HOLE, NONCANONICAL, UNMAPPED};
 use crate::frame::{Frame, PAGES, PageId, Special, Table};
-use crate::numbers::{CONSOLE_IO, SCHED_OP, VCPU_OP, VM_ASSIST};
+use crate::numbers::{CONSOLE_IO, CONTINUED, SCHED_OP, UNTOUCHED, VCPU_OP, VM_ASSIST};
 
 type Names = [(&'static str, u64)];
-
-/// What a done count holds before a call that is to write it.
-pub(super) const UNTOUCHED: u64 = 0xdead_beef;
 
 /// Hypercalls.
 pub(super) const HYPERCALLS: &Names = &[
@@ -79,7 +76,7 @@ pub(super) const BAD_ADDRESSES: &Names = &[("hole", HOLE), ("noncanonical", NONC
 /// Flags far from the others.
 pub(super) const FLAGS: &Names = &[("kernel", 1 << 52), ("nx", 1 << 63)];
 
-const OTHERS: &Names = &[("untouched", UNTOUCHED), ("continued", 1 << 31)];
+const OTHERS: &Names = &[("untouched", UNTOUCHED), ("continued", CONTINUED as u64)];
 
 const TABLES: [(&str, Table); 4] = [("l1", Table::L1), ("l2", Table::L2), ("l3", Table::L3), ("root", Table::Root)];
 

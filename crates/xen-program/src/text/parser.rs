@@ -6,12 +6,13 @@ use std::vec::Vec;
 use hypercall::ENTRIES_PER_TABLE;
 
 use super::lexer::{Placed, Token, tokens};
-use super::names::{self, UNTOUCHED};
+use super::names;
 use super::{Case, CaseStep, Cases, Position, TextError, TextFault, Unproved};
 use crate::arena::{FIRST_PAGE, FIRST_WINDOW, WINDOWS, address_under};
 use crate::expect::{Expectation, Expected, Of};
 use crate::frame::{Frame, PAGES, Table};
 use crate::machine::Interrupt;
+use crate::numbers::UNTOUCHED;
 use crate::outcome::Place;
 use crate::program::{Buffer, Program, Step, Value};
 use crate::record::Refusal;

@@ -14,15 +14,14 @@ use hypercall::abi::{
 };
 use hypercall::{PAGE_SHIFT, PAGE_SIZE, PteFlags};
 
-use super::names::{
-    BAD_ADDRESSES, COMMANDS, DOMAINS, FLAGS, HYPERCALLS, UNTOUCHED, UPDATES, answer, frame_name, name_of,
-};
+use super::names::{BAD_ADDRESSES, COMMANDS, DOMAINS, FLAGS, HYPERCALLS, UPDATES, answer, frame_name, name_of};
 use super::parser::{REGISTERS, done_buffer};
 use super::{Case, CaseStep};
 use crate::arena::{BASE, FIRST_PAGE, FIRST_WINDOW, WINDOWS};
 use crate::expect::{Expectation, Expected, Of};
 use crate::frame::{Frame, PAGES, Table};
 use crate::machine::Interrupt;
+use crate::numbers::UNTOUCHED;
 use crate::outcome::{Called, Change, Place, StepOutcome, StepResult};
 use crate::program::{Buffer, Program, Step, Value};
 use crate::record::{Refusal, Word};

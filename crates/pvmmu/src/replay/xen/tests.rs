@@ -2,12 +2,9 @@
 //!
 //! Where QEMU or Xen cannot be had, the tests that need them say so and pass, unless `CI=true`: then they fail.
 
-use std::sync::LazyLock;
-
 use hypercall::{Errno, MmuUpdate, Operation, Pfn, Pte, PteFlags, VcpuId};
 use mmu_replay::{Head, ListWriter};
 use mmu_trace::{BUNDLED, EventKind, Summary};
-use xen_lab::FindError;
 
 use super::*;
 use crate::replay::Replay;
@@ -18,21 +15,6 @@ use crate::replay::testing::{RW, Script, at};
 const FORK: usize = 0;
 const LARGE: usize = 1;
 const CHURN: usize = 2;
-
-static FOUND: LazyLock<Result<Lab, FindError>> = LazyLock::new(Lab::find);
-
-/// The lab, or `None` where there is none and that is allowed.
-fn lab(test: &str) -> Option<&'static Lab> {
-    let error = match &*FOUND {
-        Ok(lab) => return Some(lab),
-        Err(error) => error,
-    };
-    let may_be_missing = matches!(error, FindError::QemuMissing { .. } | FindError::XenMissing { .. });
-    assert!(may_be_missing && std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{error}");
-    // Not by `eprintln`, which the test harness keeps to itself.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {test}: {error}\n").as_bytes());
-    None
-}
 
 fn bundled(index: usize) -> Replay {
     Replay::prepare(BUNDLED[index].name, BUNDLED[index].gzip).unwrap()
@@ -64,7 +46,7 @@ fn updates(steps: &mut [Step]) -> impl DoubleEndedIterator<Item = &mut MmuUpdate
 
 /// Both modes of a trace on the real Xen, with at least so many entries compared.
 fn is_equal_throughout(index: usize, entries: u64, end_entries: u64) {
-    if lab(BUNDLED[index].name).is_none() {
+    if Lab::for_test(BUNDLED[index].name).is_none() {
         return;
     }
     let replay = bundled(index);
@@ -100,7 +82,7 @@ fn the_churn_trace_is_on_xen_as_on_the_mock() {
 
 #[test]
 fn a_dropped_request_shows_in_the_end_state_and_in_the_calls() {
-    let Some(lab) = lab("dropped") else { return };
+    let Some(lab) = Lab::for_test("dropped") else { return };
     let outcome = against(lab, &bundled(LARGE), |steps| {
         let is_write = |step: &Step| matches!(step.act, Act::Work { source: Source::PteWrite, .. });
         let dropped = steps.iter_mut().rev().find(|step| is_write(step)).unwrap();
@@ -113,7 +95,7 @@ fn a_dropped_request_shows_in_the_end_state_and_in_the_calls() {
 
 #[test]
 fn a_changed_request_shows_where_its_entry_is_taken_away_or_at_the_end() {
-    let Some(lab) = lab("changed") else { return };
+    let Some(lab) = Lab::for_test("changed") else { return };
     for (index, last) in [(LARGE, false), (LARGE, true), (CHURN, false)] {
         let outcome = against(lab, &bundled(index), |steps| {
             let mut updates = updates(steps);
@@ -136,7 +118,7 @@ fn map_a_table(replay: &Replay, steps: &mut [Step]) {
 
 #[test]
 fn what_xen_alone_refuses_is_found() {
-    let Some(lab) = lab("refused on Xen") else { return };
+    let Some(lab) = Lab::for_test("refused on Xen") else { return };
     let replay = bundled(LARGE);
     let outcome = against(lab, &replay, |steps| map_a_table(&replay, steps));
     assert!(!beside(&outcome).refusals_equal && !outcome.is_clean(), "{outcome:?}");
@@ -145,7 +127,7 @@ fn what_xen_alone_refuses_is_found() {
 
 #[test]
 fn what_both_refuse_is_told_alike() {
-    let Some(lab) = lab("refused on both") else { return };
+    let Some(lab) = Lab::for_test("refused on both") else { return };
     let mut replay = bundled(LARGE);
     let mut steps = replay.steps.clone();
     map_a_table(&replay, &mut steps);
@@ -158,7 +140,7 @@ fn what_both_refuse_is_told_alike() {
 
 #[test]
 fn the_kernel_refuses_what_is_no_list_and_what_it_has_no_room_for() {
-    let Some(lab) = lab("no list") else { return };
+    let Some(lab) = Lab::for_test("no list") else { return };
     let refused = |bytes: &[u8]| lab.run(&Machine::default(), COMMAND, bytes).unwrap_err().to_string();
     assert!(refused(b"no list of steps").contains("another kind or version"));
     let replay = bundled(LARGE);
