@@ -13,4 +13,6 @@ cargo run --release -- conform --ops 10000000 --preempt random
 # S60 whole: every program of four operations for each of two tasks. Figures in docs/decisions/exploring.md.
 cargo run --release -- explore S60 --operations 4 --deviations 2
 cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
+# Tasks preempted and moved on the real Xen. Figures in docs/decisions/exploring.md.
+cargo run --release -- soak --updates 10000000
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu

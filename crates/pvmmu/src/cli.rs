@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Go through every interleaving of a scenario: preemption, migration, interrupts, between any two steps
     Explore(crate::explore::ExploreArgs),
+    /// Run this library on the real Xen under random timers: tasks that are preempted and moved, interrupts that write
+    Soak(crate::soak::SoakArgs),
     /// Hold the mock hypervisor against real Xen: the same programs on both, and what they answer differently
     Conform(ConformArgs),
     /// Run programs of hypercalls on one hypervisor and print what they came to

@@ -13,6 +13,7 @@ mod input;
 mod measured;
 mod programs;
 mod replay;
+mod soak;
 mod style;
 mod verdict;
 
@@ -40,6 +41,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
         Some(Command::Replay(args)) => replay::run(args)?,
         Some(Command::Explore(args)) => explore::run(args)?,
         Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        Some(Command::Soak(args)) => soak::run(args)?,
         Some(Command::Conform(args)) => conform::run(args)?,
         Some(Command::Run(args)) => programs::run(args)?,
         Some(Command::Bench(args)) => bench::run(args)?,

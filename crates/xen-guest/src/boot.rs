@@ -12,7 +12,7 @@ use crate::{
     calls,
     layout::StartInfo,
     mask,
-    percpu::{AREAS, SHARED, current_vcpu},
+    percpu::{self, AREAS, SHARED, current_vcpu},
     shutdown::{Reason, crash, shutdown},
     stack::Stack,
     start_info, tasks, timer, traps, upcall,
@@ -119,6 +119,7 @@ fn set_up() -> Result<(), Errno> {
     // SAFETY: vCPU 0's area stays where it is.
     unsafe { calls::set_gs_base((&raw const AREAS[0]).expose_provenance() as u64) }?;
     map_shared_info()?;
+    percpu::register_info(current_vcpu())?;
     traps::install()?;
     let [event, failsafe, syscall] = entries();
     // SAFETY: the stubs for these purposes.

@@ -25,6 +25,7 @@ const VCPU_UP: u64 = 1;
 const VCPU_STOP_PERIODIC_TIMER: u64 = 7;
 const VCPU_SET_SINGLESHOT_TIMER: u64 = 8;
 const VCPU_STOP_SINGLESHOT_TIMER: u64 = 9;
+const VCPU_REGISTER_INFO: u64 = 10;
 
 const SCHED_YIELD: u64 = 0;
 const SCHED_BLOCK: u64 = 1;
@@ -187,6 +188,18 @@ pub(crate) fn stop_timer(vcpu: VcpuId) -> Result<(), Errno> {
 pub(crate) unsafe fn initialise_vcpu(vcpu: VcpuId, context: &mut VcpuContext) -> Result<(), Errno> {
     // SAFETY: (1) the argument is a state; (2) the caller vouches for what it says.
     unsafe { call_with(VCPU_OP, [VCPU_INITIALISE, vcpu.number().into()], context) }.map(drop)
+}
+
+/// Has Xen share `struct vcpu_info` with `vcpu` at `offset` of `frame`, and mark everything there as pending. Own vCPU,
+/// or one that is not up; once.
+///
+/// # Safety
+/// What lies there is of that layout, and nothing else ever does.
+pub(crate) unsafe fn register_vcpu_info(vcpu: VcpuId, frame: Mfn, offset: u32) -> Result<(), Errno> {
+    let mut argument = [frame.number(), u64::from(offset)];
+    // SAFETY: (1) the argument is frame, offset and a reserved word; (2) no mapping changes, and what Xen writes from
+    // now on is the caller's promise.
+    unsafe { call_with(VCPU_OP, [VCPU_REGISTER_INFO, vcpu.number().into()], &mut argument) }.map(drop)
 }
 
 /// Lets `vcpu` run.

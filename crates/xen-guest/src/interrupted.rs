@@ -16,7 +16,7 @@ use core::mem::offset_of;
 
 use hypercall::{RawCall, VirtAddr, abi};
 
-use crate::{frame::Frame, layout::VcpuInfo, mask, memory::probe, percpu::vcpu_info};
+use crate::{frame::Frame, layout::VcpuInfo, mask, memory::probe, percpu::vcpu_info, random::Random};
 
 /// Which of Xen's looks find an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,8 @@ pub enum Looks {
     First,
     /// Every one.
     All,
-    /// The first, and as many behind it as follow from the number: three on average.
-    Some(u64),
+    /// The first, and as many behind it as follow from the numbers: three on average.
+    Some(Random),
 }
 
 impl Looks {
@@ -35,10 +35,7 @@ impl Looks {
         match self {
             Self::First => false,
             Self::All => true,
-            Self::Some(state) => {
-                *state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                *state >> 40 & 3 != 0
-            }
+            Self::Some(random) => random.below(4) != 0,
         }
     }
 }
@@ -200,7 +197,7 @@ mod tests {
     #[test]
     fn some_looks_are_several_and_follow_from_the_number() {
         let run = |number| {
-            let mut looks = Looks::Some(number);
+            let mut looks = Looks::Some(Random::new(number));
             (0..1000).take_while(|_| looks.next()).count()
         };
         let runs: std::vec::Vec<_> = (0..1000).map(|number| run(number << 32)).collect();

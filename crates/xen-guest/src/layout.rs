@@ -73,7 +73,8 @@ pub(crate) struct SharedInfo {
 }
 
 impl VcpuInfo {
-    const fn zero() -> Self {
+    /// Nothing due, nothing masked.
+    pub(crate) const fn zero() -> Self {
         Self {
             pending: AtomicU8::new(0),
             mask: AtomicU8::new(0),

@@ -11,7 +11,7 @@
 //! - Handlers run with upcalls masked, on the stack of whatever they interrupted; the entry code saves
 //!   every register, SSE included, so they are ordinary Rust. That puts a frame right below rsp: code
 //!   of a kernel has no red zone, which a build gate checks in the linked image.
-//! - Tasks ([`tasks`]) are preempted by the timer and stay on their vCPU. Before another task's next
+//! - Tasks ([`tasks`]) are preempted by the timer, and stay on their vCPU unless spawned to wander. Before another task's next
 //!   step the switch hook runs.
 //! - A fault that no [`memory::probe`] asked for, a panic, or a stack that overflows ends the domain
 //!   with last words on the console.
@@ -36,6 +36,7 @@ mod mask;
 pub mod memory;
 mod percpu;
 pub mod platform;
+pub mod random;
 mod shutdown;
 pub mod smp;
 mod stack;

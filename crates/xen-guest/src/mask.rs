@@ -1,9 +1,8 @@
 //! Masking of upcalls on the calling vCPU.
 
 use core::marker::PhantomData;
-use core::sync::atomic::Ordering::SeqCst;
 
-use crate::{calls, percpu::vcpu_info};
+use crate::{calls, percpu};
 
 /// Upcalls are masked on this vCPU until it is dropped; then they are as they were before.
 #[must_use = "upcalls are open again when it is dropped"]
@@ -16,21 +15,18 @@ pub struct Masked {
 
 /// Masks upcalls on this vCPU. Masks nest.
 pub fn mask() -> Masked {
-    // A plain store would do: an upcall between the two steps leaves the mask as it was.
-    Masked { was_masked: vcpu_info().mask.swap(1, SeqCst) != 0, vcpu: PhantomData }
+    Masked { was_masked: percpu::mask_own(), vcpu: PhantomData }
 }
 
 /// Whether upcalls are masked on this vCPU.
 pub(crate) fn are_masked() -> bool {
-    vcpu_info().mask.load(SeqCst) != 0
+    percpu::is_masked()
 }
 
 /// Opens upcalls, whatever masks there are: for the first time on a vCPU.
 pub(crate) fn open() {
-    let info = vcpu_info();
-    info.mask.store(0, SeqCst);
     // Clearing the mask delivers nothing by itself; Xen looks when it is entered.
-    if info.pending.load(SeqCst) != 0 {
+    if percpu::open_own() {
         calls::take_upcalls();
     }
 }

@@ -16,6 +16,7 @@ use spin::Once;
 
 use crate::{
     events::{self, Handler, Port},
+    mask::mask,
     memory::{Page, tables},
     percpu::{MAX_VCPUS, PerVcpu, current_vcpu},
     smp,
@@ -87,6 +88,8 @@ impl<H: Hypervisor> GuestPlatform<H> {
 
     /// With upcalls masked, a request to this vCPU would wait for the one it waits for itself.
     fn answer_while_waiting(&self) {
+        // Upcalls stay masked for as long as it takes the handler's place, which no task leaves its vCPU in.
+        let _masked = mask();
         let number = current_vcpu().number() as usize;
         if self.done[number].load(SeqCst) < self.asked[number].load(SeqCst) {
             // SAFETY: what follows is what the handler does if it interrupts here, and the token goes with it.

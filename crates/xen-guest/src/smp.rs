@@ -4,7 +4,7 @@
 //! [`run`] posts as its task 0, and waits again. It is never taken down.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use crossbeam::utils::CachePadded;
 use hypercall::{Errno, InterruptContext, TaskContext, VcpuId, VcpuMask};
@@ -16,7 +16,7 @@ use crate::{
     layout::{KERNEL_CS, KERNEL_SS, OPEN_RFLAGS, VcpuContext},
     mask,
     memory::tables,
-    percpu::{AREAS, MAX_VCPUS, current_vcpu},
+    percpu::{self, AREAS, MAX_VCPUS, current_vcpu},
     stack::Stack,
     tasks, timer, traps,
 };
@@ -80,6 +80,7 @@ static ONLINE: AtomicU64 = AtomicU64::new(1);
 /// Locked with upcalls masked on either side, and for a few instructions only.
 static WORK: CachePadded<Mutex<Work>> = CachePadded::new(Mutex::new(Work::None));
 static WAKE: Once<Port> = Once::new();
+static IS_ASLEEP: AtomicBool = AtomicBool::new(false);
 
 static STACK: Stack<STACK_BYTES> = Stack::new();
 static STATE: Mutex<VcpuContext> = Mutex::new(VcpuContext::EMPTY);
@@ -111,6 +112,7 @@ pub fn start(vcpu: VcpuId) -> Result<(), StartError> {
     timer::bind(vcpu)?;
     WAKE.try_call_once(|| events::bind_ipi(vcpu, on_wake))?;
     initialise(vcpu)?;
+    percpu::register_info(vcpu)?;
     calls::vcpu_up(vcpu)?;
     while !online().contains(vcpu) {
         relax();
@@ -153,12 +155,19 @@ extern "C" fn secondary() -> ! {
 }
 
 fn wait_for_work(context: &TaskContext) {
+    // Others may have come here, or may not have been left for good.
+    tasks::let_others_run();
     let masked = mask::mask();
     let mut work = WORK.lock();
     let Work::Posted(entry, argument) = *work else {
         drop(work);
-        // Masked since before the look, so a wake-up that comes now ends the sleep.
-        calls::sched_block();
+        // Said before the last look, so that a task that is given away from now on comes with a wake-up; masked since
+        // before both, so a wake-up that comes now ends the sleep.
+        IS_ASLEEP.store(true, SeqCst);
+        if !tasks::others_wait() {
+            calls::sched_block();
+        }
+        IS_ASLEEP.store(false, SeqCst);
         return;
     };
     *work = Work::Running;
@@ -186,10 +195,21 @@ pub fn run(entry: tasks::Entry, argument: usize) -> Result<(), Busy> {
         }
         *work = Work::Posted(entry, argument);
     }
+    wake();
+    Ok(())
+}
+
+/// Ends the second vCPU's sleep, if it sleeps for want of work or is about to.
+pub(crate) fn wake_from_idleness() {
+    if IS_ASLEEP.load(SeqCst) {
+        wake();
+    }
+}
+
+fn wake() {
     if let Some(port) = WAKE.get() {
         port.send();
     }
-    Ok(())
 }
 
 /// Whether the second vCPU has no work.
@@ -199,9 +219,13 @@ pub fn is_idle() -> bool {
     matches!(*WORK.lock(), Work::None)
 }
 
-/// Waits until the second vCPU has no work.
+/// Waits until the second vCPU has no work. Other tasks run meanwhile.
+///
+/// # Panics
+/// With upcalls masked.
 pub fn wait() {
     while !is_idle() {
+        tasks::yield_now();
         relax();
     }
 }

@@ -31,6 +31,12 @@ static BARE: Once<Bare> = Once::new();
 static HYPERCALLS: AtomicU64 = AtomicU64::new(0);
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 static REPORTS: AtomicU64 = AtomicU64::new(0);
+/// Hears of what is counted.
+static WATCH: Once<fn(&Record)> = Once::new();
+/// Switches away from tasks that had something queued.
+static SWITCHES_WITH_QUEUE: AtomicU64 = AtomicU64::new(0);
+/// Operations that a switch has not handed over.
+static LEFT_BEHIND: AtomicU64 = AtomicU64::new(0);
 /// Whether a switch hands over, as it has to.
 static HANDS_OVER: AtomicBool = AtomicBool::new(true);
 
@@ -46,6 +52,9 @@ fn refusing(refuse: u64) -> Counted {
 }
 
 fn count(record: Record) {
+    if let Some(watch) = WATCH.get() {
+        watch(&record);
+    }
     match record {
         Record::Hypercall { .. } => HYPERCALLS.fetch_add(1, SeqCst),
         Record::Operation { .. } => OPERATIONS.fetch_add(1, SeqCst),
@@ -75,11 +84,22 @@ pub(crate) fn bare() -> &'static Bare {
 }
 
 fn on_switch(context: &SwitchContext) {
-    if let Some(platform) = PLATFORM.get()
-        && HANDS_OVER.load(SeqCst)
-    {
-        Mmu::new(platform).switch(context).finish();
+    let Some(library) = PLATFORM.get().map(Mmu::new) else { return };
+    SWITCHES_WITH_QUEUE.fetch_add(u64::from(library.stats().pending > 0), SeqCst);
+    if HANDS_OVER.load(SeqCst) {
+        library.switch(context).finish();
     }
+    LEFT_BEHIND.fetch_add(library.stats().pending, SeqCst);
+}
+
+/// On both vCPUs: switches so far away from tasks that had something queued, and what they have left in a queue.
+pub(crate) fn switches_with_queue() -> (u64, u64) {
+    (SWITCHES_WITH_QUEUE.load(SeqCst), LEFT_BEHIND.load(SeqCst))
+}
+
+/// Lets `watch` hear of every hypercall and operation of [`platform`], with upcalls masked. The first one stays.
+pub(crate) fn watch(watch: fn(&Record)) {
+    WATCH.call_once(|| watch);
 }
 
 /// From now on a switch hands nothing over: a fault that has to be found.

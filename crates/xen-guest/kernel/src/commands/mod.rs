@@ -11,6 +11,7 @@ mod programs;
 mod remote;
 mod replay;
 mod smoke;
+mod soak;
 mod switching;
 mod tasks;
 mod torture;
@@ -45,6 +46,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { name: "pvmmu-remote", run: remote::remote },
     Command { name: "replay", run: replay::replay },
     Command { name: "pvmmu-walker", run: walker::walker },
+    Command { name: "pvmmu-soak", run: soak::soak },
     Command { name: "pvmmu-callers", run: callers::callers },
 ];
 

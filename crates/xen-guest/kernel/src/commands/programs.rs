@@ -16,6 +16,7 @@ use xen_guest::memory::{
     tables::{self, TableError},
     take_page,
 };
+use xen_guest::random::Random;
 use xen_guest::start_info;
 use xen_program::arena::{self, ARGUMENT_PAGES, Entry, Target};
 use xen_program::{Answer, Arm, Frame, Interruption, Machine, OBSERVED, PageFault, Scratch, Special, run_list};
@@ -162,7 +163,7 @@ impl Machine for Guest {
         let looks = match arm {
             Arm::Pending => Some(Looks::First),
             Arm::Step => Some(Looks::All),
-            Arm::Random(number) if number % 4 != 0 => Some(Looks::Some(number)),
+            Arm::Random(number) if number % 4 != 0 => Some(Looks::Some(Random::new(number))),
             Arm::Off | Arm::Random(_) => None,
         };
         let Some(looks) = looks else {

@@ -67,7 +67,7 @@ pub(crate) fn switching(context: &TaskContext, payload: &[u8], reply: &mut Reply
     let spawned = [tasks::spawn(task, 0)?, tasks::spawn(task, 1)?];
     tasks::preempt_every(TURN);
     let mut left_behind = 0;
-    while tasks::switches() < goal {
+    while tasks::counts().switches < goal {
         tasks::yield_now();
         // This is another task: what the others have queued on the vCPU is effective (R7).
         left_behind += library.stats().pending;

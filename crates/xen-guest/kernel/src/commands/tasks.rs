@@ -33,7 +33,7 @@ pub(crate) fn tasks(_: &TaskContext, payload: &[u8], reply: &mut Reply) -> Resul
     }
     let spawned = [tasks::spawn(task, 0)?, tasks::spawn(task, 1)?, tasks::spawn(task, 2)?];
     tasks::preempt_every(TURN);
-    while tasks::switches() < goal {
+    while tasks::counts().switches < goal {
         tasks::yield_now();
     }
     STOP.store(true, SeqCst);
@@ -41,7 +41,7 @@ pub(crate) fn tasks(_: &TaskContext, payload: &[u8], reply: &mut Reply) -> Resul
     tasks::preempt_every(0);
     answer!(
         reply,
-        "switches" = tasks::switches(),
+        "switches" = tasks::counts().switches,
         "upcalls" = upcalls(current_vcpu()),
         "rounds" = ROUNDS.iter().map(|rounds| rounds.load(SeqCst)).min().unwrap_or(0),
         "wrong" = WRONG.load(SeqCst),
