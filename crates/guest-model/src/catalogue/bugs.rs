@@ -9,7 +9,7 @@ use crate::{
         Handler, Scenario,
         Step::{
             self, Clear, Enter, FlushTlb, Leave, Lock, Map, Pair, Range, Read, Refused, Set, Sleep, SoftOff, SoftOn,
-            Unlock, Unpin,
+            Unlock, Unpin, Walk,
         },
     },
 };
@@ -60,6 +60,7 @@ fn of_windows() -> Vec<Bug> {
             Linux2009,
             Rule::R12,
         ),
+        (nested("B12", "more tables are locked than a batch holds", &[&[Walk(18)]]), Linux2006, Rule::R15),
         (
             nested(
                 "B13a",

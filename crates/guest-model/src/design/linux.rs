@@ -42,6 +42,8 @@ pub(crate) trait Era: 'static {
     const QUEUES_FLUSHES: bool = true;
     /// Whether other vCPUs are made to flush before a table is unpinned.
     const CALLS_OTHERS: bool = true;
+    /// Whether locks that wait for a batch are given back when it is full, and not at the walk's end.
+    const GIVES_LOCKS_BACK: bool = true;
     /// Whether switching debugging on begins a new buffer.
     const DEBUGGING_BEGINS_ANEW: bool = false;
     /// Whether a task with bottom halves off counts as being in an interrupt.
@@ -70,6 +72,7 @@ eras! {
         const SWITCHES: bool = false;
         const FLUSHES_MAPPINGS: bool = false;
         const CALLS_OTHERS: bool = false;
+        const GIVES_LOCKS_BACK: bool = false;
     }
     /// 2009: a switch leaves the mode for the outgoing task and enters it again for the incoming one.
     Y2009 {
@@ -101,6 +104,9 @@ eras! {
         const DEBUGGING_BEGINS_ANEW: bool = true;
     }
 }
+
+/// Operations of a batch, at most.
+const BATCH: usize = 16;
 
 /// A vCPU's mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -226,9 +232,7 @@ impl<E: Era> Cpu<'_, Linux<E>> {
         self.masked(|vcpu| {
             let queued = self.machine.shared.borrow().vcpus[vcpu].queue.take();
             self.mix(&queued);
-            if !queued.is_empty() {
-                self.issue(&queued);
-            }
+            queued.chunks(BATCH).for_each(|batch| self.issue(batch));
         });
     }
 
@@ -271,9 +275,9 @@ impl<E: Era> Cpu<'_, Linux<E>> {
 }
 
 fn multicall(vcpu: &mut MockVcpu<'_>, operations: &[Operation]) {
-    let mut batch = Batch::<16, 16, 128>::new();
+    let mut batch = Batch::<BATCH, BATCH, 128>::new();
     for operation in operations {
-        batch.push(operation).expect("the programs are short");
+        batch.push(operation).expect("no more than a batch is issued at once");
     }
     if batch.len() == 1 {
         batch.prepare_call(0, 0).into_iter().for_each(|mut call| _ = vcpu.call(&mut call));
@@ -428,13 +432,28 @@ impl<E: Era> Design for Linux<E> {
         }
     }
 
-    /// Without callbacks: locks are not the point of any era here.
-    fn walk(cpu: &Cpu<'_, Self>, local: &mut (), count: usize) {
-        for entry in 0..count {
-            let fixture = &cpu.machine.fixture;
-            let wish = crate::fixture::update(fixture.slot(entry), fixture.pte(cpu.id(), entry));
-            cpu.wish(wish, |operation| Self::ask(cpu, local, operation));
-        }
+    /// Holding the locks keeps the task from being preempted.
+    fn walk(cpu: &Cpu<'_, Self>, _local: &mut (), count: usize) {
+        cpu.undivided(|| {
+            cpu.tell(|referee| referee.enter(cpu.asker(), true));
+            for entry in 0..count {
+                if E::GIVES_LOCKS_BACK && entry > 0 && entry.is_multiple_of(BATCH) {
+                    cpu.flush_queue("the batch is full");
+                    cpu.machine.held.set(0);
+                }
+                cpu.hold();
+                let fixture = &cpu.machine.fixture;
+                let wish = crate::fixture::update(fixture.slot(entry), fixture.pte(cpu.id(), entry));
+                cpu.wish(wish, |operation| {
+                    cpu.push(operation);
+                    true.into()
+                });
+            }
+            cpu.tell(|referee| referee.leave(cpu.asker()));
+            cpu.flush_queue("end of the walk");
+            cpu.machine.held.set(0);
+            cpu.tell(|referee| referee.left(cpu.asker(), true));
+        });
     }
 
     /// A batch is opened: whether upcalls were masked is kept in the vCPU's only word for it.
