@@ -7,52 +7,8 @@
 
 use std::cell::RefCell;
 
-use hypercall::{
-    Errno, Hypervisor, Mfn, MmuUpdate, Outcome, PreparedCall, PreparedCalls, Pte, PteSlot, Subject, TaskContext,
-    VcpuMask,
-};
+use hypercall::{Mfn, Null, Pte, PteSlot, TaskContext, VcpuMask};
 use pv_mmu::{Mmu, Platform, Report, VcpuQueue};
-
-/// A hypervisor that does nothing and counts how often.
-#[derive(Debug, Default)]
-pub struct Null {
-    /// Hypercalls received.
-    pub hypercalls: u64,
-    /// Operations in them.
-    pub operations: u64,
-}
-
-impl Null {
-    fn take(&mut self, operations: u32) {
-        self.hypercalls += 1;
-        self.operations += u64::from(operations);
-    }
-}
-
-impl Hypervisor for Null {
-    fn mmu_update(&mut self, updates: &[MmuUpdate], _subject: Subject) -> Outcome {
-        self.take(updates.len() as u32);
-        Outcome::all(updates.len() as u32)
-    }
-
-    fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
-        self.take(call.count());
-        let count = call.count();
-        call.set_done(count);
-        call.outcome(0)
-    }
-
-    fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
-        for index in 0..calls.len() {
-            self.hypercalls -= u64::from(index > 0);
-            if let Some(mut call) = calls.call(index) {
-                self.call(&mut call);
-            }
-            calls.set_result(index, 0);
-        }
-        Ok(())
-    }
-}
 
 /// One vCPU on [`Null`].
 #[derive(Debug)]
@@ -81,7 +37,7 @@ impl NullKernel {
     /// Hypercalls and operations received so far.
     pub fn received(&self) -> (u64, u64) {
         let vcpu = self.vcpu.borrow();
-        (vcpu.1.hypercalls, vcpu.1.operations)
+        (vcpu.1.hypercalls(), vcpu.1.operations())
     }
 }
 

@@ -4,8 +4,8 @@
 //! What flows through here: a guest's [`Operation`]s are laid out by a [`Batch`] as the words Xen's
 //! ABI defines, a [`Hypervisor`] is handed the prepared calls, and each call's [`Outcome`] says how
 //! many operations were done before the first was refused. A hypervisor may be the real one, a
-//! mock, or one of the two adapters kept here: [`Recorder`] writes down what passes, [`FaultAt`]
-//! refuses one operation.
+//! mock, or one of those kept here for tests and measurements: [`Null`] does nothing, [`Recorder`] writes down what
+//! passes to another, [`FaultAt`] refuses one operation.
 //!
 //! The crate allocates nothing, keeps no statics and does not panic. It is the only place of the
 //! workspace that names `xen-sys`, of which it uses types and numbers, never functions.
@@ -23,6 +23,7 @@ mod errno;
 mod fault;
 mod hypervisor;
 mod mmuext;
+mod null;
 mod operation;
 mod prepared;
 mod pte;
@@ -41,6 +42,7 @@ pub use errno::Errno;
 pub use fault::FaultAt;
 pub use hypervisor::{Hypervisor, Outcome, issue_operation};
 pub use mmuext::{MmuextOp, MmuextWords};
+pub use null::Null;
 pub use operation::{DecodeError, FlushScope, GdtFrames, Operation, RawCall, SegmentBase, VaFlush};
 pub use prepared::{ArgumentMemory, PreparedCall, PreparedCalls};
 pub use pte::{ENTRIES_PER_TABLE, Level, Pte, PteFlags};

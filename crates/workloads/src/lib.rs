@@ -12,12 +12,14 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "mock"))]
 extern crate std;
 
 mod error;
 mod ground;
 mod measure;
+#[cfg(any(test, feature = "mock"))]
+pub mod mock;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -25,8 +27,8 @@ mod timed;
 mod workload;
 
 pub use error::Error;
-pub use ground::Ground;
-pub use measure::{Cost, Grounds};
-pub use policy::{Policy, Way};
+pub use ground::{At, Ground};
+pub use measure::{Cost, Counted, Grounds};
+pub use policy::{LinuxBuffer, Policy, Way};
 pub use timed::Timed;
 pub use workload::{Gathered, Job, Wish, Workload};

@@ -1,11 +1,21 @@
 //! The ways of doing what is wanted.
 
 mod linux;
+mod peer;
 mod pv_mmu;
+mod queue;
 mod raw;
 mod single;
 
-pub(crate) use self::{linux::Linux, pv_mmu::PvMmu, raw::Raw, single::Single};
+pub use self::linux::Buffer as LinuxBuffer;
+pub(crate) use self::{
+    linux::Linux,
+    peer::Played,
+    pv_mmu::PvMmu,
+    queue::{FreeBsd, Libxc, NetBsd},
+    raw::Raw,
+    single::Single,
+};
 use crate::{Error, Gathered, Ground, Job};
 
 /// A way by its name.
@@ -15,15 +25,22 @@ pub enum Policy {
     PvMmu,
     /// Linux 6.1's.
     Linux,
+    /// NetBSD's: 2048 updates, and everything else hands them over first.
+    NetBsd,
+    /// FreeBSD's: the same with 128.
+    FreeBsd,
+    /// That of Xen's own tools: the same with 1024.
+    Libxc,
     /// No queue: each operation a hypercall of its own.
     Single,
-    /// The limit of updating: one array that is there already, one call.
+    /// The limit of updating: what is to be handed over is there already.
     Raw,
 }
 
 impl Policy {
     /// All there are.
-    pub const ALL: [Self; 4] = [Self::PvMmu, Self::Linux, Self::Single, Self::Raw];
+    pub const ALL: [Self; 7] =
+        [Self::PvMmu, Self::Linux, Self::NetBsd, Self::FreeBsd, Self::Libxc, Self::Single, Self::Raw];
 
     /// What it is called.
     #[must_use]
@@ -31,6 +48,9 @@ impl Policy {
         match self {
             Self::PvMmu => "pv-mmu",
             Self::Linux => "linux",
+            Self::NetBsd => "netbsd",
+            Self::FreeBsd => "freebsd",
+            Self::Libxc => "libxc",
             Self::Single => "single",
             Self::Raw => "raw",
         }

@@ -1,16 +1,19 @@
 //! This library's way, as a caller written for it goes.
 
-use hypercall::{ENTRIES_PER_TABLE, Level, MmuextOp, PteFlags, PteSlot, issue_operation};
+use hypercall::{ENTRIES_PER_TABLE, Level, MmuextOp, Pte, PteFlags, PteSlot};
 use pv_mmu::{
-    HeldBuffer, Mmu, Outside, Platform, ReadModifyWrite as _, TaskState,
+    HeldBuffer, Mmu, Operations as _, Platform, ReadModifyWrite as _, Region, TaskState,
     table::{Draft, Live, TableMemory},
 };
 
 use super::Way;
 use crate::{
     Error, Gathered, Ground, Job, Wish,
-    measure::{mmuext, remap},
+    measure::{issue, pin, remap, stack, unpin},
 };
+
+/// Tables that are made in one hypercall: the queue has room for so many remappings, and one array of pins.
+const PINNED_AT_ONCE: usize = 31;
 
 /// The task, its table, and room for what that held: a vCPU's own.
 pub(crate) struct PvMmu<M> {
@@ -27,26 +30,26 @@ enum Table<M> {
 
 /// A table that the library has not made live is given up, for the library to do it.
 fn adopt<G: Ground>(task: &mut TaskState, ground: &G) -> Result<Live<G::Memory>, Error> {
-    let unpin = mmuext(MmuextOp::Unpin { table: ground.table() });
-    ground.hypervisor(|hypervisor| issue_operation(hypervisor, &unpin))?;
-    ground.hypervisor(|hypervisor| issue_operation(hypervisor, &remap(ground, PteFlags::RW)))?;
+    issue(ground, &unpin(ground, 0))?;
+    issue(ground, &remap(ground, 0, PteFlags::RW))?;
     let mut outside = Mmu::new(ground.platform()).outside(task, ground.task());
-    Ok(Draft::new(ground.memory(), Level::L1).validate(&mut outside)?)
+    Ok(Draft::new(ground.memory(0), Level::L1).validate(&mut outside)?)
 }
 
 impl<M: TableMemory> Table<M> {
-    fn work<P: Platform>(self, job: &Job, outside: &mut Outside<'_, P>, gathered: &mut Gathered) -> Result<(), Error> {
+    fn work<P: Platform>(self, job: &Job, region: &mut Region<'_, P>, gathered: &mut Gathered) -> Result<(), Error> {
         match self {
             Self::Draft(mut draft) => {
                 job.wanted().iter().enumerate().for_each(|(index, pte)| draft.store(index, *pte));
-                draft.validate(outside).map(drop)?;
+                draft.validate(region).map(drop)?;
             }
-            Self::Live(live) if job.wish == Wish::Retire => {
-                let draft = live.retire(outside)?;
-                (0..job.updates()).for_each(|index| gathered.add(draft.load(index)));
+            Self::Live(live) if job.workload.wish == Wish::Retire => {
+                let draft = live.retire(region)?;
+                job.indices().for_each(|index| gathered.add(draft.load(index)));
             }
             Self::Live(live) => {
-                live.rewrite(outside, job.updates(), |index, _| job.wanted().get(index).copied()).map(drop)?;
+                let wanted = job.wanted();
+                live.rewrite(region, wanted.len(), |index, _| wanted.get(index).copied()).map(drop)?;
             }
         }
         Ok(())
@@ -56,29 +59,143 @@ impl<M: TableMemory> Table<M> {
 impl<G: Ground> Way<G> for PvMmu<G::Memory> {
     fn prepare(job: &Job, ground: &G) -> Result<Self, Error> {
         let mut task = TaskState::new();
-        let table = match job.wish {
-            Wish::Zap | Wish::WriteProtect => None,
-            Wish::Build => Some(Table::Draft(Draft::new(ground.memory(), Level::L1))),
-            Wish::Retire | Wish::Rewrite => Some(Table::Live(adopt(&mut task, ground)?)),
+        let table = match job.workload.wish {
+            Wish::Build => Some(Table::Draft(Draft::new(ground.memory(0), Level::L1))),
+            Wish::Fork => Some(Table::Draft(Draft::new(ground.memory(1), Level::L1))),
+            Wish::Retire | Wish::Rewrite if G::DOES => Some(Table::Live(adopt(&mut task, ground)?)),
+            _ => None,
         };
         Ok(Self { task, table, buffer: HeldBuffer::new() })
     }
 
     fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
+        let Self { task, table, buffer } = self;
         let library = Mmu::new(ground.platform());
-        if let Some(table) = self.table.take() {
-            let mut outside = library.outside(&mut self.task, ground.task());
-            return table.work(job, &mut outside, gathered);
+        if job.workload.wish == Wish::Outside {
+            return outside(job, ground, task);
         }
-        let first = PteSlot::of(ground.table(), 0);
-        let mut region = library.enter(&mut self.task, ground.task());
-        if job.wish == Wish::WriteProtect {
-            region.wrprotect_range(first, job.updates())?;
-        } else {
-            let mut harvest = region.harvest(&mut self.buffer);
-            harvest.get_and_clear_range(first, job.updates())?;
-            harvest.finish().iter().for_each(|held| gathered.add(held.pte()));
+        let mut region = library.enter(task, ground.task());
+        match job.workload.wish {
+            Wish::Nothing | Wish::Outside => {}
+            Wish::Fill => fill(job, ground, &mut region),
+            Wish::FillRange => set_range(job, ground, &mut region)?,
+            Wish::Switch => switch(job, ground, &mut region),
+            Wish::Zap | Wish::ZapFlush => zap(job, ground, &mut region, buffer, gathered)?,
+            Wish::WriteProtect => region.wrprotect_range(first(ground, 0), job.workload.entries)?,
+            Wish::Protect => protect(job, ground, &mut region)?,
+            Wish::Move => move_all(job, ground, &mut region, buffer, gathered)?,
+            Wish::Cow => copy_on_write(job, ground, &mut region, gathered)?,
+            Wish::Fork => {
+                region.wrprotect_range(first(ground, 0), job.workload.entries)?;
+                table.take().map_or(Ok(()), |table| table.work(job, &mut region, gathered))?;
+            }
+            Wish::Pin => pin_all(job, ground, &mut region),
+            Wish::Build | Wish::Retire | Wish::Rewrite => {
+                table.take().map_or(Ok(()), |table| table.work(job, &mut region, gathered))?;
+            }
         }
         Ok(region.leave()?)
+    }
+}
+
+fn first<G: Ground>(ground: &G, table: usize) -> PteSlot {
+    PteSlot::of(ground.table(table), 0)
+}
+
+fn wanted(job: &Job) -> impl Fn(usize) -> Pte + '_ {
+    let wanted = job.wanted();
+    move |n| wanted.get(n).copied().unwrap_or_default()
+}
+
+fn fill<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
+    for table in 0..job.workload.tables {
+        let frame = ground.table(table);
+        job.indices().zip(job.wanted()).for_each(|(index, pte)| region.set_pte(PteSlot::of(frame, index), *pte));
+    }
+}
+
+fn set_range<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) -> Result<(), Error> {
+    Ok(region.set_ptes(first(ground, 0), job.workload.entries, wanted(job))?)
+}
+
+fn outside<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    let mut outside = Mmu::new(ground.platform()).outside(task, ground.task());
+    match job.wanted() {
+        [pte] => outside.set_pte(first(ground, 0), *pte)?.not_cached(),
+        many => outside.set_ptes(first(ground, 0), many.len(), wanted(job))?.not_cached(),
+    }
+    Ok(())
+}
+
+fn switch<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
+    fill(job, ground, region);
+    let (root, (ss, sp)) = (ground.root(), stack(ground));
+    let mut switch = Mmu::new(ground.platform()).switch(ground.switching());
+    switch.base_pointers(root, hypercall::Mfn::new(0));
+    switch.stack(ss, sp);
+    switch.finish();
+}
+
+fn zap<G: Ground>(
+    job: &Job,
+    ground: &G,
+    region: &mut Region<'_, G::Platform>,
+    buffer: &mut HeldBuffer<ENTRIES_PER_TABLE>,
+    gathered: &mut Gathered,
+) -> Result<(), Error> {
+    let mut harvest = region.harvest(buffer);
+    harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
+    if job.workload.wish == Wish::ZapFlush {
+        harvest.flush_tlbs();
+    }
+    harvest.finish().iter().for_each(|held| gathered.add(held.pte()));
+    Ok(())
+}
+
+fn protect<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) -> Result<(), Error> {
+    for table in 0..job.workload.tables {
+        let pte_of = wanted(job);
+        let protected = |n, known: pv_mmu::Known| Some(pte_of(n).with_flags(known.flags().without(PteFlags::RW)));
+        region.modify_range(first(ground, table), job.workload.entries, protected)?;
+    }
+    region.mmuext(MmuextOp::TlbFlushAll);
+    Ok(())
+}
+
+fn move_all<G: Ground>(
+    job: &Job,
+    ground: &G,
+    region: &mut Region<'_, G::Platform>,
+    buffer: &mut HeldBuffer<ENTRIES_PER_TABLE>,
+    gathered: &mut Gathered,
+) -> Result<(), Error> {
+    let mut harvest = region.harvest(buffer);
+    harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
+    let held = harvest.finish();
+    held.iter().for_each(|held| gathered.add(held.pte()));
+    region.set_ptes(first(ground, 1), held.len(), |n| held.get(n).map_or(Pte::EMPTY, |held| held.pte()))?;
+    region.mmuext(MmuextOp::TlbFlushAll);
+    Ok(())
+}
+
+fn copy_on_write<G: Ground>(
+    job: &Job,
+    ground: &G,
+    region: &mut Region<'_, G::Platform>,
+    gathered: &mut Gathered,
+) -> Result<(), Error> {
+    let slot = first(ground, 0);
+    gathered.add(region.get_and_clear(slot)?.pte());
+    region.mmuext(MmuextOp::InvlpgAll { address: ground.address(0) });
+    region.set_pte(slot, wanted(job)(0));
+    Ok(())
+}
+
+/// As many as fit go out together.
+fn pin_all<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
+    for start in (0..job.workload.tables).step_by(PINNED_AT_ONCE) {
+        let group = start..job.workload.tables.min(start + PINNED_AT_ONCE);
+        group.clone().for_each(|table| region.operation(&remap(ground, table, PteFlags::NONE)));
+        group.for_each(|table| region.operation(&pin(ground, table)));
     }
 }

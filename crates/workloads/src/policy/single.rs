@@ -1,63 +1,52 @@
 //! No queue: each operation a hypercall of its own, as soon as it is asked for.
 
-use hypercall::{
-    Level, MmuUpdate, MmuextOp, Operation, Pte, PteFlags, PteSlot, Subject, UpdateCommand, issue_operation,
-};
+use hypercall::{Hypervisor as _, MmuUpdate, Operation, Pte, PteFlags, Subject, UpdateCommand, issue_operation};
 
-use super::Way;
-use crate::{
-    Error, Gathered, Ground, Job, Wish,
-    measure::{mmuext, remap},
-};
+use super::peer::Peer;
+use crate::{Error, Ground, ground::At};
 
 /// Keeps nothing.
 pub(crate) struct Single;
 
-fn issue<G: Ground>(ground: &G, operation: &Operation) -> Result<(), Error> {
-    Ok(ground.hypervisor(|hypervisor| issue_operation(hypervisor, operation))?)
+fn replace<G: Ground>(ground: &G, at: At, by: impl FnOnce(Pte) -> Pte) -> Result<Pte, Error> {
+    let held = ground.load(at)?;
+    let slot = ground.slot(at).with_command(UpdateCommand::PreserveAd);
+    Single.update_now(ground, MmuUpdate::new(slot, by(held)))?;
+    Ok(held)
 }
 
-fn update<G: Ground>(ground: &G, index: usize, command: UpdateCommand, pte: Pte) -> Result<(), Error> {
-    let slot = PteSlot::of(ground.table(), index).with_command(command);
-    issue(ground, &Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF })
-}
-
-fn empty<G: Ground>(ground: &G, index: usize, gathered: &mut Gathered) -> Result<(), Error> {
-    let held = ground.load(index)?;
-    update(ground, index, UpdateCommand::PreserveAd, Pte::EMPTY)?;
-    let notes = ground.load(index)?.flags();
-    gathered.add(held.with_flags(held.flags() | notes));
-    Ok(())
-}
-
-impl<G: Ground> Way<G> for Single {
-    fn prepare(_: &Job, _: &G) -> Result<Self, Error> {
-        Ok(Self)
+impl<G: Ground> Peer<G> for Single {
+    fn new() -> Self {
+        Self
     }
 
-    fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
-        let table = ground.table();
-        let mut entries = 0..job.updates();
-        let mut wanted = job.wanted().iter().enumerate();
-        let set = |(index, pte): (usize, &Pte)| update(ground, index, UpdateCommand::Normal, *pte);
-        match job.wish {
-            Wish::Zap => entries.try_for_each(|index| empty(ground, index, gathered)),
-            Wish::WriteProtect => entries.try_for_each(|index| {
-                let held = ground.load(index)?;
-                let protected = held.with_flags(held.flags().without(PteFlags::RW));
-                update(ground, index, UpdateCommand::PreserveAd, protected)
-            }),
-            Wish::Build => {
-                issue(ground, &remap(ground, PteFlags::NONE))?;
-                issue(ground, &mmuext(MmuextOp::Pin { level: Level::L1, table }))?;
-                wanted.try_for_each(set)
-            }
-            Wish::Retire => {
-                entries.try_for_each(|index| empty(ground, index, gathered))?;
-                issue(ground, &mmuext(MmuextOp::Unpin { table }))?;
-                issue(ground, &remap(ground, PteFlags::RW))
-            }
-            Wish::Rewrite => wanted.try_for_each(set),
-        }
+    fn update(&mut self, ground: &G, update: MmuUpdate) -> Result<(), Error> {
+        self.update_now(ground, update)
+    }
+
+    fn update_now(&mut self, ground: &G, update: MmuUpdate) -> Result<(), Error> {
+        Ok(ground.hypervisor(|hypervisor| hypervisor.mmu_update(&[update], Subject::SELF)).result?)
+    }
+
+    fn empty(&mut self, ground: &G, at: At) -> Result<Pte, Error> {
+        let held = replace(ground, at, |_| Pte::EMPTY)?;
+        let notes = ground.load(at)?.flags();
+        Ok(held.with_flags(held.flags() | notes))
+    }
+
+    fn write_protect(&mut self, ground: &G, at: At) -> Result<(), Error> {
+        replace(ground, at, |held| held.with_flags(held.flags().without(PteFlags::RW))).map(drop)
+    }
+
+    fn other(&mut self, ground: &G, operation: &Operation) -> Result<(), Error> {
+        Ok(ground.hypervisor(|hypervisor| issue_operation(hypervisor, operation))?)
+    }
+
+    fn flush(&mut self, _: &G) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn switch_begins(&mut self, _: &G) -> Result<(), Error> {
+        Ok(())
     }
 }

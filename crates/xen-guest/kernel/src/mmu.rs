@@ -4,8 +4,8 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use hypercall::{
-    ENTRIES_PER_TABLE, Errno, FaultAt, InterruptContext, Level, Mfn, MmuextOp, Pte, PteFlags, Record, Recorder,
-    SwitchContext, TaskContext, xen::Xen,
+    ENTRIES_PER_TABLE, Errno, FaultAt, InterruptContext, Level, Mfn, MmuextOp, Operation, Pte, PteFlags, Record,
+    Recorder, SwitchContext, TaskContext, xen::Xen,
 };
 use pv_mmu::{Mmu, Report, TaskState};
 use spin::Once;
@@ -30,6 +30,7 @@ static PLATFORM: Once<Platform> = Once::new();
 static BARE: Once<Bare> = Once::new();
 static HYPERCALLS: AtomicU64 = AtomicU64::new(0);
 static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+static TLB_FLUSHES: AtomicU64 = AtomicU64::new(0);
 static REPORTS: AtomicU64 = AtomicU64::new(0);
 /// Hears of what is counted.
 static WATCH: Once<fn(&Record)> = Once::new();
@@ -57,7 +58,11 @@ fn count(record: Record) {
     }
     match record {
         Record::Hypercall { .. } => HYPERCALLS.fetch_add(1, SeqCst),
-        Record::Operation { .. } => OPERATIONS.fetch_add(1, SeqCst),
+        Record::Operation { operation, .. } => {
+            let is_flush = matches!(operation, Operation::Mmuext { op, .. } if op.is_tlb_flush());
+            TLB_FLUSHES.fetch_add(u64::from(is_flush), SeqCst);
+            OPERATIONS.fetch_add(1, SeqCst)
+        }
         Record::Refused(_) => 0,
     };
 }
@@ -122,14 +127,17 @@ pub(crate) fn refuse(number: Option<u64>) {
 pub(crate) struct Counts {
     pub(crate) hypercalls: u64,
     pub(crate) operations: u64,
+    /// TLB flushes among them.
+    pub(crate) tlb_flushes: u64,
     /// What the platform was told because no caller was there.
     pub(crate) reports: u64,
 }
 
 /// The counts of both vCPUs so far.
 pub(crate) fn counts() -> Counts {
-    let [hypercalls, operations, reports] = [&HYPERCALLS, &OPERATIONS, &REPORTS].map(|count| count.load(SeqCst));
-    Counts { hypercalls, operations, reports }
+    let [hypercalls, operations, tlb_flushes, reports] =
+        [&HYPERCALLS, &OPERATIONS, &TLB_FLUSHES, &REPORTS].map(|count| count.load(SeqCst));
+    Counts { hypercalls, operations, tlb_flushes, reports }
 }
 
 impl Counts {
@@ -138,6 +146,7 @@ impl Counts {
         Self {
             hypercalls: self.hypercalls - before.hypercalls,
             operations: self.operations - before.operations,
+            tlb_flushes: self.tlb_flushes - before.tlb_flushes,
             reports: self.reports - before.reports,
         }
     }

@@ -1,37 +1,29 @@
 //! Linux 6.1's batcher: the yardstick, which must reproduce what was recorded.
 //!
-//! Per vCPU a buffer of 32 entries and 512 bytes of arguments, of which the comparison leaves 511 usable. An operation
-//! is appended to the array of the very last entry where that is of the same hypercall and the caller is one of those
-//! that try; TLB flushes, remappings and stack switches always open an entry. The buffer leaves when it is full, when a
+//! Per vCPU a buffer ([`LinuxBuffer`]), to whose last entry some callers append and others do not: TLB flushes, remappings
+//! and stack switches always open one. It leaves when it is full, when a
 //! region is left or a switch ends, and at the end of each caller's bracket that the mode does not defer. Between the
 //! hooks of a context switch the mode is the processor's, whatever region the task is in. A pte set outside a region
-//! does not pass the buffer at all. Callbacks, of which 32 fit, never run out before the entries do and
-//! are left out.
+//! does not pass the buffer at all.
 
-use hypercall::{Batch, Hypervisor, MmuextOp, Operation, VcpuId, issue_operation};
+use hypercall::{Hypervisor, Operation, VcpuId, issue_operation};
+use workloads::LinuxBuffer;
 
 use super::{Answer, Policy};
 use crate::replay::lazy::Laziness;
 use crate::replay::program::{Act, Step};
 use crate::replay::request::Source;
 
-/// Entries of the buffer.
-const ENTRIES: usize = 32;
-/// Bytes of arguments, one more than can be used.
-const BYTES: usize = 512;
-/// Enough words for the arguments in the layout of [`Batch`].
-const WORDS: usize = 5 * ENTRIES;
-
 /// Linux's buffers, one for each vCPU.
 pub(crate) struct Linux<H> {
-    vcpus: Vec<(Buffer, H)>,
+    vcpus: Vec<(LinuxBuffer, H)>,
     laziness: Laziness,
 }
 
 impl<H: Hypervisor> Linux<H> {
     /// On these vCPUs, in the order of their numbers.
     pub(crate) fn new(vcpus: Vec<H>) -> Self {
-        let vcpus = vcpus.into_iter().map(|hypervisor| (Buffer::default(), hypervisor)).collect();
+        let vcpus = vcpus.into_iter().map(|hypervisor| (LinuxBuffer::default(), hypervisor)).collect();
         Self { vcpus, laziness: Laziness::default() }
     }
 
@@ -45,7 +37,7 @@ impl<H: Hypervisor> Linux<H> {
                 // A refusal is seen and counted by the recorder around the hypervisor.
                 let _ = issue_operation(hypervisor, operation);
             } else {
-                buffer.queue(operation, arguments(operation, mask), extends(source, operation), hypervisor);
+                buffer.queue(operation, mask, extends(source, operation), hypervisor);
                 if direct {
                     buffer.flush(hypervisor);
                 }
@@ -71,7 +63,7 @@ impl<H: Hypervisor> Linux<H> {
         buffer.flush(hypervisor);
     }
 
-    fn vcpu(&mut self, vcpu: VcpuId) -> &mut (Buffer, H) {
+    fn vcpu(&mut self, vcpu: VcpuId) -> &mut (LinuxBuffer, H) {
         &mut self.vcpus[vcpu.number() as usize]
     }
 }
@@ -114,67 +106,6 @@ const fn extends(source: Source, operation: &Operation) -> bool {
         Operation::Update { .. } => true,
         Operation::Mmuext { .. } => matches!(source, Source::PinWalk | Source::UnpinWalk | Source::BasePointer),
         _ => false,
-    }
-}
-
-/// Bytes of arguments an operation takes, where a set of vCPUs takes `mask`, and the hypercall it goes through.
-const fn arguments(operation: &Operation, mask: usize) -> (usize, Kind) {
-    match operation {
-        Operation::Update { .. } => (16, Kind::Update),
-        Operation::Mmuext { op: MmuextOp::TlbFlushMulti { .. } | MmuextOp::InvlpgMulti { .. }, .. } => {
-            (24 + mask, Kind::Mmuext)
-        }
-        Operation::Mmuext { .. } => (24, Kind::Mmuext),
-        _ => (0, Kind::Registers),
-    }
-}
-
-/// The hypercall of an entry, as far as appending tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Update,
-    Mmuext,
-    Registers,
-}
-
-/// One vCPU's buffer: Linux's own counts decide when it leaves, a [`Batch`] carries the operations.
-#[derive(Default)]
-struct Buffer {
-    entries: usize,
-    bytes: usize,
-    last: Option<Kind>,
-    batch: Batch<ENTRIES, ENTRIES, WORDS>,
-}
-
-impl Buffer {
-    fn queue<H: Hypervisor>(
-        &mut self,
-        operation: &Operation,
-        (bytes, kind): (usize, Kind),
-        extends: bool,
-        hypervisor: &mut H,
-    ) {
-        if !(extends && self.last == Some(kind) && self.bytes + bytes < BYTES) {
-            self.bytes = self.bytes.next_multiple_of(8);
-            if self.entries == ENTRIES || self.bytes + bytes >= BYTES {
-                self.flush(hypervisor);
-            }
-            self.entries += 1;
-            self.last = Some(kind);
-        }
-        self.bytes += bytes;
-        self.batch.push(operation).expect("the batch has room for whatever Linux's buffer has");
-    }
-
-    fn flush<H: Hypervisor>(&mut self, hypervisor: &mut H) {
-        if self.batch.len() > 1 {
-            // Linux warns of refusals and goes on; the recorder around the hypervisor counts them.
-            let _ = hypervisor.multicall(&mut self.batch.prepare());
-        } else if let Some(mut call) = self.batch.prepare_call(0, 0) {
-            hypervisor.call(&mut call);
-        }
-        self.batch.clear();
-        (self.entries, self.bytes, self.last) = (0, 0, None);
     }
 }
 

@@ -1,16 +1,22 @@
-//! Policies against workloads, on the hypervisor this runs on.
+//! Policies against workloads, on the hypervisor this runs on, or on none.
+//!
+//! The payload: words. `null`: nothing that is asked for is done, and what is measured is what asking takes. The name of a
+//! workload: only that one.
 //!
 //! The answer is text. First `xen` and the version; then a row a line: workload, policy, updates, hypercalls,
-//! cost, and the longest stretch with upcalls masked, both in ticks of the time-stamp counter. The payload picks a
-//! workload by its name; an empty one, all.
+//! cost, and the longest stretch with upcalls masked, both in ticks of the time-stamp counter.
 
-use core::cell::{RefCell, RefMut};
+use core::cell::RefCell;
 use core::fmt::Write as _;
 
-use hypercall::{Hypervisor, Mfn, Pte, PteFlags, TaskContext, VirtAddr, xen::Xen};
+use hypercall::{
+    Hypervisor, Mfn, MmuUpdate, Null, Pte, PteFlags, PteSlot, SwitchContext, TaskContext, VirtAddr, xen::Xen,
+};
 use pv_mmu::Platform;
-use workloads::{Error as NoCost, Ground, Grounds, Policy, Timed, Workload};
-use xen_guest::memory::{Page, take_page};
+use spin::Mutex;
+use workloads::{At, Counted, Error as NoCost, Ground, Grounds, Policy, Timed, Workload};
+use xen_guest::GuestPlatform;
+use xen_guest::memory::{Page, tables, take_page};
 use xen_guest::timer::tsc;
 
 use super::version;
@@ -21,44 +27,64 @@ use crate::{
 };
 
 const FRAMES: usize = 16;
+const ROOM: usize = Workload::TABLES * hypercall::ENTRIES_PER_TABLE;
 
-/// The page that is to be a table, and frames to map.
+/// Room for as many updates as there are entries.
+static SCRATCH: Mutex<[MmuUpdate; ROOM]> = Mutex::new([MmuUpdate::new(PteSlot::from_bits(0), Pte::EMPTY); ROOM]);
+
+/// The pages that are to be tables, and frames to map.
 struct Pages {
-    table: RefCell<Page>,
+    tables: [Option<Page>; Workload::TABLES],
     frames: [Mfn; FRAMES],
 }
 
 impl Pages {
     fn take() -> Result<Self, Error> {
-        let table = RefCell::new(take_page().ok_or(Error::NoPage)?);
+        let mut tables = [const { None }; Workload::TABLES];
+        for table in &mut tables {
+            *table = Some(take_page().ok_or(Error::NoPage)?);
+        }
         let mut frames = [Mfn::new(0); FRAMES];
         for frame in &mut frames {
             *frame = take_page().ok_or(Error::NoPage)?.frame();
         }
-        Ok(Self { table, frames })
+        Ok(Self { tables, frames })
+    }
+
+    /// A second handle of table `number`'s page.
+    fn table(&self, number: usize) -> Page {
+        let table = self.tables[number].as_ref();
+        let table = table.unwrap_or_else(|| unreachable!("all of them were taken"));
+        // SAFETY: a policy uses the page while this kernel does not, and what it has done is looked at afterwards.
+        unsafe { table.twin() }
     }
 }
 
-/// This kernel, with its platform and the hypervisor of peers.
-struct Kernel<'k, P, H> {
+/// This kernel, with its platform and the hypervisor of peers, which does what it is asked for if it `DOES`.
+struct Kernel<'k, P, H, const DOES: bool> {
     context: &'k TaskContext,
+    switching: SwitchContext,
     pages: &'k Pages,
     platform: &'k P,
     hypervisor: RefCell<H>,
 }
 
-impl<P: Platform, H: Hypervisor> Kernel<'_, P, H> {
-    fn page(&self) -> RefMut<'_, Page> {
-        self.pages.table.borrow_mut()
+impl<'k, P, H, const DOES: bool> Kernel<'k, P, H, DOES> {
+    fn new(context: &'k TaskContext, pages: &'k Pages, platform: &'k P, hypervisor: H) -> Self {
+        // SAFETY: a policy uses it where the switch code would, in the one task there is.
+        let switching = unsafe { SwitchContext::assume() };
+        Self { context, switching, pages, platform, hypervisor: RefCell::new(hypervisor) }
     }
 }
 
-impl<P: Platform, H: Hypervisor> Ground for Kernel<'_, P, H> {
+impl<P: Platform, H: Hypervisor, const DOES: bool> Ground for Kernel<'_, P, H, DOES> {
     type Hypervisor = H;
     type Platform = P;
     type Memory = Page;
 
+    const TABLES: usize = Workload::TABLES;
     const ADDED: PteFlags = FLAGS;
+    const DOES: bool = DOES;
 
     fn platform(&self) -> &P {
         self.platform
@@ -68,78 +94,144 @@ impl<P: Platform, H: Hypervisor> Ground for Kernel<'_, P, H> {
         self.context
     }
 
+    fn switching(&self) -> &SwitchContext {
+        &self.switching
+    }
+
     fn hypervisor<R>(&self, step: impl FnOnce(&mut H) -> R) -> R {
         step(&mut self.hypervisor.borrow_mut())
+    }
+
+    fn scratch<R>(&self, step: impl FnOnce(&mut [MmuUpdate]) -> R) -> R {
+        step(&mut *SCRATCH.lock())
     }
 
     fn ticks(&self) -> u64 {
         tsc()
     }
 
-    fn table(&self) -> Mfn {
-        self.page().frame()
+    fn root(&self) -> Mfn {
+        tables::root()
     }
 
-    fn address(&self) -> VirtAddr {
-        self.page().address()
+    fn table(&self, number: usize) -> Mfn {
+        self.pages.table(number).frame()
     }
 
-    fn memory(&self) -> Page {
-        // SAFETY: a policy uses the page while this kernel does not, and what it has done is looked at afterwards.
-        unsafe { self.page().twin() }
+    fn address(&self, number: usize) -> VirtAddr {
+        self.pages.table(number).address()
+    }
+
+    fn memory(&self, number: usize) -> Page {
+        self.pages.table(number)
     }
 
     fn frame(&self, number: usize) -> Mfn {
         self.pages.frames[number % FRAMES]
     }
 
-    fn load(&self, index: usize) -> Result<Pte, NoCost> {
-        self.page().read(index).map(Pte::from_bits).map_err(|_| NoCost::Access { index })
+    fn load(&self, at: At) -> Result<Pte, NoCost> {
+        self.pages.table(at.table).read(at.index).map(Pte::from_bits).map_err(|_| NoCost::Access { at })
     }
 
-    fn store(&self, index: usize, pte: Pte) -> Result<(), NoCost> {
-        self.page().write(index, pte.bits()).map_err(|_| NoCost::Access { index })
+    fn store(&self, at: At, pte: Pte) -> Result<(), NoCost> {
+        self.pages.table(at.table).write(at.index, pte.bits()).map_err(|_| NoCost::Access { at })
     }
 
-    fn exchange(&self, index: usize, pte: Pte) -> Result<Pte, NoCost> {
-        self.page().exchange(index, pte.bits()).map(Pte::from_bits).map_err(|_| NoCost::Access { index })
+    fn exchange(&self, at: At, pte: Pte) -> Result<Pte, NoCost> {
+        let held = self.pages.table(at.table).exchange(at.index, pte.bits());
+        held.map(Pte::from_bits).map_err(|_| NoCost::Access { at })
     }
 
-    fn clear_writable(&self, index: usize) -> Result<(), NoCost> {
-        self.page().clear_writable(index).map_err(|_| NoCost::Access { index })
+    fn clear_writable(&self, at: At) -> Result<(), NoCost> {
+        self.pages.table(at.table).clear_writable(at.index).map_err(|_| NoCost::Access { at })
     }
 }
 
-/// Measures what the payload asks for.
-pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) -> Result<(), Error> {
-    let wanted = |workload: &Workload| payload.is_empty() || payload == workload.name.as_bytes();
-    if !Workload::ALL.iter().any(wanted) {
-        return Err(Error::Payload);
+/// What is to be measured.
+struct Plan<'p> {
+    on_null: bool,
+    workload: &'p str,
+}
+
+impl<'p> Plan<'p> {
+    fn of(payload: &'p [u8]) -> Result<Self, Error> {
+        let text = core::str::from_utf8(payload).map_err(|_| Error::Payload)?;
+        let workload = text.strip_prefix("null").map_or(text, str::trim_start);
+        if !workload.is_empty() && Workload::named(workload).is_none() {
+            return Err(Error::Payload);
+        }
+        Ok(Self { on_null: text.starts_with("null"), workload })
     }
-    version(reply)?;
-    let pages = Pages::take()?;
-    // SAFETY: this is a kernel without a red zone, and what is measured changes a page of the pool.
-    let xen = || RefCell::new(unsafe { Xen::assume() });
-    let timed = Timed::new(mmu::bare(), tsc);
-    let grounds = Grounds {
-        bare: &Kernel { context, pages: &pages, platform: mmu::bare(), hypervisor: xen() },
-        counted: &Kernel {
-            context,
-            pages: &pages,
-            platform: mmu::platform(),
-            hypervisor: RefCell::new(mmu::counted()),
-        },
-        hypercalls: &|| mmu::counts().hypercalls,
-        timed: &Kernel { context, pages: &pages, platform: &timed, hypervisor: xen() },
-    };
-    for workload in Workload::ALL.into_iter().filter(wanted) {
+
+    fn workloads(&self) -> impl Iterator<Item = Workload> + '_ {
+        let all = Workload::ALL.into_iter().filter(|_| self.workload.is_empty());
+        all.chain(Workload::named(self.workload)).filter(|workload| !self.on_null || !workload.looks_at_effects())
+    }
+}
+
+fn tell<'p, B, C, T, P>(plan: &Plan<'_>, grounds: &Grounds<'_, B, C, T>, reply: &mut Reply) -> Result<(), Error>
+where
+    B: Ground,
+    C: Ground,
+    T: Ground<Platform = Timed<'p, P>>,
+    P: Platform + 'p,
+{
+    for workload in plan.workloads() {
         for policy in Policy::ALL {
             let cost = grounds.measure(policy, workload).map_err(|error| Error::NoCost(workload, policy, error))?;
-            let (Workload { name, updates, .. }, policy) = (workload, policy.name());
+            let (name, updates, policy) = (workload.name, workload.updates(), policy.name());
             // A reply takes everything.
             let _ =
                 writeln!(reply, "{name} {policy} {updates} {} {} {}", cost.hypercalls, cost.ticks, cost.longest_masked);
         }
     }
     Ok(())
+}
+
+/// Measures what the payload asks for.
+pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) -> Result<(), Error> {
+    let plan = Plan::of(payload)?;
+    version(reply)?;
+    let pages = Pages::take()?;
+    if plan.on_null { on_null(context, &pages, &plan, reply) } else { on_xen(context, &pages, &plan, reply) }
+}
+
+fn on_xen(context: &TaskContext, pages: &Pages, plan: &Plan<'_>, reply: &mut Reply) -> Result<(), Error> {
+    // SAFETY: this is a kernel without a red zone, and what is measured changes pages of the pool.
+    let xen = || unsafe { Xen::assume() };
+    let timed = Timed::new(mmu::bare(), tsc);
+    let counted = || {
+        let mmu::Counts { hypercalls, tlb_flushes, .. } = mmu::counts();
+        Counted { hypercalls, tlb_flushes }
+    };
+    let grounds = Grounds {
+        bare: &Kernel::<_, _, true>::new(context, pages, mmu::bare(), xen()),
+        counted: &Kernel::<_, _, true>::new(context, pages, mmu::platform(), mmu::counted()),
+        count: &counted,
+        timed: &Kernel::<_, _, true>::new(context, pages, &timed, xen()),
+    };
+    tell(plan, &grounds, reply)
+}
+
+/// Nobody is there to refuse anything.
+fn nobody(_: &pv_mmu::Report) {}
+
+fn on_null(context: &TaskContext, pages: &Pages, plan: &Plan<'_>, reply: &mut Reply) -> Result<(), Error> {
+    static NULL: spin::Once<GuestPlatform<Null>> = spin::Once::new();
+    // SAFETY: nothing that is asked for is done.
+    let platform = NULL.call_once(|| unsafe { GuestPlatform::new(Null::new(), Null::new(), nobody) });
+    let timed = Timed::new(platform, tsc);
+    let counted = Kernel::<_, _, false>::new(context, pages, platform, Null::new());
+    let hypercalls = || {
+        let library = platform.with_hypervisor(|null| null.hypercalls());
+        Counted { hypercalls: library + counted.hypervisor.borrow().hypercalls(), tlb_flushes: 0 }
+    };
+    let grounds = Grounds {
+        bare: &counted,
+        counted: &counted,
+        count: &hypercalls,
+        timed: &Kernel::<_, _, false>::new(context, pages, &timed, Null::new()),
+    };
+    tell(plan, &grounds, reply)
 }

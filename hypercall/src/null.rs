@@ -1,0 +1,65 @@
+//! A hypervisor that does nothing.
+
+use crate::{Errno, Hypervisor, MmuUpdate, Outcome, PreparedCall, PreparedCalls, Subject};
+
+/// A [`Hypervisor`] that accepts everything at once, does nothing and counts how often: what is measured on it is
+/// what asking takes.
+#[derive(Debug, Default)]
+pub struct Null {
+    hypercalls: u64,
+    operations: u64,
+}
+
+impl Null {
+    /// One that has received nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { hypercalls: 0, operations: 0 }
+    }
+
+    /// Hypercalls received.
+    #[must_use]
+    pub const fn hypercalls(&self) -> u64 {
+        self.hypercalls
+    }
+
+    /// Operations received in them.
+    #[must_use]
+    pub const fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    #[inline]
+    const fn take(&mut self, operations: u32) {
+        self.hypercalls += 1;
+        self.operations += operations as u64;
+    }
+}
+
+impl Hypervisor for Null {
+    #[inline]
+    fn mmu_update(&mut self, updates: &[MmuUpdate], _subject: Subject) -> Outcome {
+        self.take(updates.len() as u32);
+        Outcome::all(updates.len() as u32)
+    }
+
+    #[inline]
+    fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
+        let count = call.count();
+        self.take(count);
+        call.set_done(count);
+        call.outcome(0)
+    }
+
+    fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
+        let before = self.hypercalls;
+        for index in 0..calls.len() {
+            if let Some(mut call) = calls.call(index) {
+                self.call(&mut call);
+            }
+            calls.set_result(index, 0);
+        }
+        self.hypercalls = before + 1;
+        Ok(())
+    }
+}
