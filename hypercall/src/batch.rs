@@ -33,6 +33,8 @@ const RELATIVE: u64 = 8;
 /// `WORDS` 8-byte words for `mmuext_op` operations (3 words each), vCPU bitmaps and frame lists.
 #[derive(Debug)]
 pub struct Batch<const UPDATES: usize, const CALLS: usize, const WORDS: usize> {
+    /// Calls that have been opened. Where there are updates and none has been, they are the first: an array for the
+    /// caller's own domain.
     calls: u16,
     update_count: u16,
     /// Words in use from the arena's start, by operations.
@@ -77,19 +79,33 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 
     /// Number of calls.
     #[must_use]
+    #[inline]
     pub const fn len(&self) -> usize {
-        self.calls as usize
+        if self.is_unopened() { 1 } else { self.calls as usize }
     }
 
     /// Whether nothing is in it.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.calls == 0
+        self.calls == 0 && self.update_count == 0
+    }
+
+    /// Whether there is a first call that has not been opened.
+    #[inline]
+    const fn is_unopened(&self) -> bool {
+        self.calls == 0 && self.update_count > 0
     }
 
     /// Forgets everything.
     pub const fn clear(&mut self) {
         (self.calls, self.update_count, self.low, self.high) = (0, 0, 0, 0);
+    }
+
+    /// Number of updates in it.
+    #[must_use]
+    pub const fn update_count(&self) -> usize {
+        self.update_count as usize
     }
 
     /// The updates in it, in order.
@@ -110,7 +126,46 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
     /// Call `index`.
     #[must_use]
     pub fn entry(&self, index: usize) -> Option<Entry> {
-        if index < self.len() { Some(self.spans.get(index)?.entry) } else { None }
+        if self.is_unopened() && index == 0 {
+            return Some(self.grown(Self::FIRST.entry));
+        }
+        let entry = self.spans.get(..self.calls as usize)?.get(index)?.entry;
+        Some(if index + 1 == self.calls as usize { self.grown(entry) } else { entry })
+    }
+
+    /// The first call, where nobody has opened one.
+    const FIRST: Span = Span::array(EntryKind::Updates(Subject::SELF), 0);
+
+    /// All updates and whom they are for, where there is nothing else.
+    #[must_use]
+    #[inline]
+    pub fn array(&self) -> Option<(&[MmuUpdate], Subject)> {
+        let subject = match (self.calls, self.spans.first()?.entry.kind) {
+            (0, _) if self.update_count > 0 => Subject::SELF,
+            (1, EntryKind::Updates(subject)) => subject,
+            _ => return None,
+        };
+        Some((self.updates(), subject))
+    }
+
+    /// The last call as it is: an array of updates has all behind its start, and is not told of each.
+    const fn grown(&self, entry: Entry) -> Entry {
+        match entry.kind {
+            EntryKind::Updates(_) => Entry { len: self.update_count - entry.start, ..entry },
+            EntryKind::Mmuext(_) | EntryKind::Registers => entry,
+        }
+    }
+
+    /// Writes down how long the last call has become: before it is laid out, or another is opened.
+    fn close(&mut self) {
+        if let (true, Some(first)) = (self.is_unopened(), self.spans.first_mut()) {
+            *first = Self::FIRST;
+            self.calls = 1;
+        }
+        let count = self.update_count;
+        if let Some(Span { entry: Entry { kind: EntryKind::Updates(_), start, len }, .. }) = self.last_span() {
+            *len = count - *start;
+        }
     }
 
     /// The last call.
@@ -129,7 +184,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
     /// Whether the last call is of this kind.
     #[inline]
     fn grows(&self, kind: EntryKind) -> bool {
-        self.last().is_some_and(|last| last.kind == kind)
+        match self.calls.checked_sub(1).and_then(|last| self.spans.get(last as usize)) {
+            Some(last) => last.entry.kind == kind,
+            None => self.is_unopened() && kind == Self::FIRST.entry.kind,
+        }
     }
 
     /// Adds an update and answers with its index among [`Batch::updates`].
@@ -140,17 +198,29 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
     pub fn push_update(&mut self, update: MmuUpdate, subject: Subject) -> Result<usize, BatchFull> {
         let index = self.update_count;
         let Some(place) = self.updates.get_mut(index as usize) else { return Err(BatchFull::Updates) };
-        match self.calls.checked_sub(1).and_then(|last| self.spans.get_mut(last as usize)) {
-            Some(last) if last.entry.kind == EntryKind::Updates(subject) => last.entry.len += 1,
-            _ => {
-                let Some(span) = self.spans.get_mut(self.calls as usize) else { return Err(BatchFull::Calls) };
-                *span = Span::array(EntryKind::Updates(subject), index);
-                self.calls += 1;
-            }
-        }
         *place = update;
+        if !self.grows(EntryKind::Updates(subject)) {
+            if self.len() == CALLS {
+                return Err(BatchFull::Calls);
+            }
+            self.open(Span::array(EntryKind::Updates(subject), index));
+        }
         self.update_count = index + 1;
         Ok(index as usize)
+    }
+
+    /// Adds an update to the last call, which the caller knows to be an array of them for the same subject, or, for the
+    /// caller's own domain, as the first; `false` where it does not fit, and nothing has changed.
+    #[inline]
+    pub fn extend(&mut self, update: MmuUpdate) -> bool {
+        debug_assert!(
+            matches!(self.last(), None | Some(Entry { kind: EntryKind::Updates(_), .. })),
+            "the last call is no array"
+        );
+        let Some(place) = self.updates.get_mut(self.update_count as usize) else { return false };
+        *place = update;
+        self.update_count += 1;
+        true
     }
 
     /// Lets `write` put updates into the room that is left, from its start on, and takes as many as it answers.
@@ -173,16 +243,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         let room = self.updates.get_mut(start as usize..).unwrap_or(&mut []);
         let most = room.len();
         let used = write(room).min(most) as u16;
-        self.update_count = start + used;
-        match self.last_span() {
-            Some(last) if grows => last.entry.len += used,
-            _ if used > 0 => {
-                let mut span = Span::array(kind, start);
-                span.entry.len = used;
-                self.open(span);
-            }
-            _ => {}
+        if !grows && used > 0 {
+            self.open(Span::array(kind, start));
         }
+        self.update_count = start + used;
         Ok(())
     }
 
@@ -200,7 +264,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 
     fn push_mmuext(&mut self, op: &MmuextOp, domain: DomId) -> Result<(), BatchFull> {
         let kind = EntryKind::Mmuext(domain);
-        let grows = self.last().is_some_and(|last| last.kind == kind);
+        let grows = self.grows(kind);
         if !grows && self.len() == CALLS {
             return Err(BatchFull::Calls);
         }
@@ -297,6 +361,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
 
     /// Lays out all calls for a hypervisor, done counts and results reset.
     pub fn prepare(&mut self) -> PreparedCalls<'_> {
+        self.close();
         let len = self.len();
         (0..len).for_each(|index| self.point(index, 0));
         PreparedCalls {
@@ -311,6 +376,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         if skip >= self.entry(index)?.len {
             return None;
         }
+        self.close();
         self.point(index, skip);
         let span = *self.spans.get(index)?;
         let memory = self.memory();
@@ -333,12 +399,14 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> Batch<UPDATES
         WORDS - self.low as usize - self.high as usize
     }
 
+    #[inline]
     fn last_span(&mut self) -> Option<&mut Span> {
         self.spans.get_mut((self.calls as usize).checked_sub(1)?)
     }
 
-    /// Adds a call; the caller has seen that there is room.
+    /// Adds a call; the caller has seen that there is room, and adds its updates afterwards.
     fn open(&mut self, span: Span) {
+        self.close();
         if let Some(place) = self.spans.get_mut(self.calls as usize) {
             *place = span;
             self.calls += 1;

@@ -8,7 +8,7 @@ use hypercall::{EntryKind, MmuextWords};
 
 /// A place in the caller's source, or nothing at all.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller {
+pub struct Caller {
     #[cfg(feature = "caller-location")]
     location: &'static Location<'static>,
 }

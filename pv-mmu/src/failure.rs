@@ -104,8 +104,15 @@ impl Failures {
     }
 
     /// Takes what is there and leaves nothing; `Ok` when nothing was there.
+    #[inline]
     pub(crate) fn take(&mut self) -> Result<(), Self> {
-        if self.count == 0 { Ok(()) } else { Err(core::mem::take(self)) }
+        if self.count == 0 { Ok(()) } else { self.take_all() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_all(&mut self) -> Result<(), Self> {
+        Err(core::mem::take(self))
     }
 
     /// Number of operations that are not effective.

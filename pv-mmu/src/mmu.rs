@@ -6,7 +6,9 @@
 
 use core::fmt;
 
-use hypercall::{ENTRIES_PER_TABLE, InterruptContext, MmuextOp, Operation, Pte, PteSlot, SwitchContext, TaskContext};
+use hypercall::{
+    ENTRIES_PER_TABLE, InterruptContext, MmuUpdate, MmuextOp, Operation, Pte, PteSlot, SwitchContext, TaskContext,
+};
 
 use crate::{
     Callback, Context, ContextSwitch, Dynamic, Failure, Interrupt, Outside, Platform, Region, Report, Stats, Status,
@@ -107,6 +109,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
     /// Enters a region: until it is left, `task`'s operations may wait (R1).
     ///
     /// A region of this task that was leaked is flushed and reported first (R2).
+    #[inline]
     pub fn enter<'r>(self, task: &'r mut TaskState, context: &'r TaskContext) -> Region<'r, P>
     where
         'p: 'r,
@@ -115,6 +118,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
     }
 
     /// Operations of `task` outside any region: each is effective when it returns.
+    #[inline]
     pub fn outside<'r>(self, task: &'r mut TaskState, context: &'r TaskContext) -> Outside<'r, P>
     where
         'p: 'r,
@@ -216,6 +220,36 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
+    /// Queues an update of an L1 entry of the caller's own tables where it is plain that it goes at the end.
+    #[inline]
+    pub(crate) fn append(self, update: MmuUpdate, caller: Caller) -> bool {
+        self.platform.with_vcpu(|queue, _| queue.append(update, caller))
+    }
+
+    /// Queues an update of an L1 entry of the caller's own tables.
+    pub(crate) fn queue_leaf(self, update: MmuUpdate, told: &mut Told<'_>, caller: Caller) {
+        self.step(told, |queue, hypervisor| queue.add_leaf(update, caller, P::ON_FAILURE, hypervisor));
+    }
+
+    /// Issues an update of an L1 entry of the caller's own tables.
+    ///
+    /// # Errors
+    /// That it is not effective.
+    #[inline]
+    pub(crate) fn leaf_now(self, update: MmuUpdate, caller: Caller) -> Result<(), Failure> {
+        let alone = self.platform.with_vcpu(|queue, hypervisor| queue.leaf_alone(update, hypervisor));
+        if alone == Some(Status::Applied) { Ok(()) } else { self.leaf_not_alone(update, alone, caller) }
+    }
+
+    #[cold]
+    fn leaf_not_alone(self, update: MmuUpdate, alone: Option<Status>, caller: Caller) -> Result<(), Failure> {
+        let request = Request::leaf(update, caller);
+        match alone {
+            Some(cause) => Err(Failure::new(request.operation, cause, caller.location())),
+            None => self.submit(request, Mode::Immediate(FlushReason::Immediate), Told::Platform),
+        }
+    }
+
     /// Queues or issues the updates of `count` entries of `source`.
     pub(crate) fn submit_range<S: Source>(
         self,
@@ -294,6 +328,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
     }
 
     /// Ends a region whose guard was leaked: whoever has the task has seen the guard's borrow end.
+    #[inline]
     pub(crate) fn end_leak(self, task: &mut TaskState) {
         if task.has_guard() {
             let depth = task.depth();
@@ -302,6 +337,8 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn clear_leak(self, task: &mut TaskState, depth: u8) {
         self.flush(FlushReason::Leak, &mut Told::Platform);
         self.report_kept(task);

@@ -1,6 +1,6 @@
 //! What can be asked for, in whatever context.
 
-use hypercall::{MmuextOp, Operation, Pte, PteSlot, UpdateCommand};
+use hypercall::{MmuUpdate, MmuextOp, Operation, Pte, PteSlot, UpdateCommand};
 
 use crate::{
     caller::Caller,
@@ -8,7 +8,9 @@ use crate::{
 };
 
 pub(crate) mod private {
-    use crate::queue::Request;
+    use hypercall::MmuUpdate;
+
+    use crate::{caller::Caller, queue::Request};
 
     /// Takes an operation in. Not for callers: the trait cannot be named outside.
     pub trait Submit {
@@ -17,6 +19,12 @@ pub(crate) mod private {
 
         /// Queues or issues an operation, as the context says.
         fn submit(&mut self, request: Request) -> Self::Answer;
+
+        /// The same of an update of an L1 entry of the caller's own tables.
+        #[inline]
+        fn submit_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Self::Answer {
+            self.submit(Request::leaf(update, caller))
+        }
     }
 }
 
@@ -29,7 +37,7 @@ pub trait Operations: private::Submit {
     #[cfg_attr(feature = "caller-location", track_caller)]
     #[inline]
     fn set_pte(&mut self, slot: PteSlot, pte: Pte) -> Self::Answer {
-        self.submit(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Leaf, Caller::here()))
+        self.submit_leaf(MmuUpdate::new(slot.with_command(UpdateCommand::Normal), pte), Caller::here())
     }
 
     /// Sets an L1 entry and keeps what accessed and dirty bits the hardware has set in it until
@@ -37,7 +45,7 @@ pub trait Operations: private::Submit {
     #[cfg_attr(feature = "caller-location", track_caller)]
     #[inline]
     fn commit_pte(&mut self, slot: PteSlot, pte: Pte) -> Self::Answer {
-        self.submit(Request::update(slot.with_command(UpdateCommand::PreserveAd), pte, Height::Leaf, Caller::here()))
+        self.submit_leaf(MmuUpdate::new(slot.with_command(UpdateCommand::PreserveAd), pte), Caller::here())
     }
 
     /// Sets an entry of an L2, L3 or L4 table of the caller's own.

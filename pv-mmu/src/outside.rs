@@ -1,6 +1,6 @@
 //! Operations outside any region.
 
-use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext, UpdateCommand, VirtAddr};
+use hypercall::{MmuUpdate, MmuextOp, Operation, Pte, PteSlot, TaskContext, UpdateCommand, VirtAddr};
 
 use crate::{
     Asks, Failure, Failures, Harvest, HarvestError, Held, HeldBuffer, Known, Mmu, NotCleared, Platform, RangeError,
@@ -47,6 +47,7 @@ impl core::fmt::Display for SetRangeError {
 impl core::error::Error for SetRangeError {}
 
 impl<'r, P: Platform> Outside<'r, P> {
+    #[inline]
     pub(crate) fn new(mmu: Mmu<'r, P>, task: &'r mut TaskState, context: &'r TaskContext) -> Self {
         mmu.end_leak(task);
         Self { mmu, task, context }
@@ -59,7 +60,8 @@ impl<'r, P: Platform> Outside<'r, P> {
     #[cfg_attr(feature = "caller-location", track_caller)]
     #[inline]
     pub fn set_pte(&mut self, slot: PteSlot, pte: Pte) -> Result<FlushOwed<'_, P>, Failure> {
-        self.now(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Leaf, Caller::here()))
+        self.mmu.leaf_now(MmuUpdate::new(slot.with_command(UpdateCommand::Normal), pte), Caller::here())?;
+        Ok(self.owed())
     }
 
     /// Sets an L1 entry and keeps what accessed and dirty bits the hardware has set in it.
@@ -68,7 +70,8 @@ impl<'r, P: Platform> Outside<'r, P> {
     /// The hypervisor's refusal.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn commit_pte(&mut self, slot: PteSlot, pte: Pte) -> Result<FlushOwed<'_, P>, Failure> {
-        self.now(Request::update(slot.with_command(UpdateCommand::PreserveAd), pte, Height::Leaf, Caller::here()))
+        self.mmu.leaf_now(MmuUpdate::new(slot.with_command(UpdateCommand::PreserveAd), pte), Caller::here())?;
+        Ok(self.owed())
     }
 
     /// Sets an entry of an L2, L3 or L4 table.

@@ -1,6 +1,6 @@
 //! Lazy MMU regions, as guards.
 
-use hypercall::{MmuextOp, Operation, Pte, PteSlot, TaskContext};
+use hypercall::{MmuUpdate, MmuextOp, Operation, Pte, PteSlot, TaskContext};
 
 use crate::{
     Asks, Callback, Failure, Failures, Mmu, Platform, RangeError, TaskState,
@@ -14,6 +14,18 @@ use crate::{
     },
     stats::FlushReason,
 };
+
+/// Whether a region's operations wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// They may not.
+    Never,
+    /// They may, and none does: the outermost region begins with an empty queue, because whatever came before on this vCPU
+    /// has left it so. So there is nothing that its leave has to hand over.
+    NotYet,
+    /// Some may.
+    Perhaps,
+}
 
 /// A lazy MMU region: from [`Mmu::enter`] to [`Region::leave`], or to the drop.
 ///
@@ -36,13 +48,21 @@ pub struct Region<'r, P: Platform> {
     mmu: Mmu<'r, P>,
     task: &'r mut TaskState,
     context: &'r TaskContext,
+    /// It has the task to itself, so nobody but the region changes what this follows from.
+    waiting: Waiting,
 }
 
 impl<'r, P: Platform> Region<'r, P> {
+    #[inline]
     pub(crate) fn enter(mmu: Mmu<'r, P>, task: &'r mut TaskState, context: &'r TaskContext) -> Self {
         mmu.end_leak(task);
         task.begin_guard();
-        Self { mmu, task, context }
+        let waiting = match task.depth() {
+            _ if !task.is_lazy() => Waiting::Never,
+            1 => Waiting::NotYet,
+            _ => Waiting::Perhaps,
+        };
+        Self { mmu, task, context, waiting }
     }
 
     /// Sets `count` consecutive L1 entries from `slot` on; `pte_of` gives the entry for each number
@@ -80,6 +100,7 @@ impl<'r, P: Platform> Region<'r, P> {
 
     /// Runs `callback` once, after the next flush of what is queued now, even if nothing is.
     pub fn after_flush(&mut self, callback: Callback) {
+        self.begin_to_wait();
         self.mmu.register(callback, Told::Task(self.task));
     }
 
@@ -99,22 +120,58 @@ impl<'r, P: Platform> Region<'r, P> {
     ///
     /// # Errors
     /// The operations that are not effective.
+    #[inline]
     pub fn leave(mut self) -> Result<(), Failures> {
         self.end();
-        self.task.failures.take()
+        let left = self.task.failures.take();
+        // It has ended: there is nothing left for the drop to do.
+        core::mem::forget(self);
+        left
     }
 
+    #[inline]
     fn end(&mut self) {
-        if self.task.is_lazy() {
-            let reason = if self.task.depth() == 1 { FlushReason::Leave } else { FlushReason::NestedLeave };
-            self.mmu.flush(reason, &mut Told::Task(self.task));
+        if self.waiting == Waiting::Perhaps {
+            self.hand_over();
         }
         self.task.end_guard();
     }
 
+    #[inline(never)]
+    fn hand_over(&mut self) {
+        let reason = if self.task.depth() == 1 { FlushReason::Leave } else { FlushReason::NestedLeave };
+        self.mmu.flush(reason, &mut Told::Task(self.task));
+    }
+
+    /// Something is about to be asked for.
+    #[inline]
+    fn begin_to_wait(&mut self) {
+        if self.waiting == Waiting::NotYet {
+            self.waiting = Waiting::Perhaps;
+        }
+    }
+
     #[inline]
     const fn mode(&self) -> Mode {
-        if self.task.is_lazy() { Mode::Lazy } else { Mode::Immediate(FlushReason::Immediate) }
+        if let Waiting::Never = self.waiting { Mode::Immediate(FlushReason::Immediate) } else { Mode::Lazy }
+    }
+}
+
+impl<P: Platform> Region<'_, P> {
+    #[cold]
+    #[inline(never)]
+    fn look_and_submit(&mut self, update: MmuUpdate, caller: Caller) {
+        if self.waiting == Waiting::NotYet {
+            self.waiting = Waiting::Perhaps;
+            // The first one: it goes into an empty queue.
+            if self.mmu.append(update, caller) {
+                return;
+            }
+        }
+        match self.mode() {
+            Mode::Lazy => self.mmu.queue_leaf(update, &mut Told::Task(self.task), caller),
+            Mode::Immediate(_) => self.submit(Request::leaf(update, caller)),
+        }
     }
 }
 
@@ -123,9 +180,17 @@ impl<P: Platform> Submit for Region<'_, P> {
 
     #[inline]
     fn submit(&mut self, request: Request) {
+        self.begin_to_wait();
         let mode = self.mode();
         if let Err(failure) = self.mmu.submit(request, mode, Told::Task(self.task)) {
             self.mmu.tell(&mut Told::Task(self.task), failure);
+        }
+    }
+
+    #[inline]
+    fn submit_leaf(&mut self, update: MmuUpdate, caller: Caller) {
+        if !(self.waiting == Waiting::Perhaps && self.mmu.append(update, caller)) {
+            self.look_and_submit(update, caller);
         }
     }
 }
@@ -134,6 +199,7 @@ impl<P: Platform> Reaches for Region<'_, P> {
     type Platform = P;
 
     fn reach(&mut self) -> Reach<'_, P> {
+        self.begin_to_wait();
         Reach { mmu: self.mmu, mode: self.mode(), told: Told::Task(self.task) }
     }
 }

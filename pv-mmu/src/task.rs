@@ -180,19 +180,32 @@ impl TaskState {
 
     /// Opens a region for a guard. It is never refused: inside a region of the dynamic interface it is
     /// one more level, whatever the profile.
+    #[inline]
     pub(crate) fn begin_guard(&mut self) {
-        let (level, opened) =
-            if self.is_paused() { (&mut self.in_pause, Opened::InPause) } else { (&mut self.depth, Opened::Region) };
-        self.guard = Some(match level.checked_add(1) {
+        match self.depth.checked_add(1) {
+            Some(deeper) if self.pauses == 0 => {
+                self.depth = deeper;
+                self.guard = Some(Opened::Region);
+            }
+            _ => self.begin_without_effect(),
+        }
+    }
+
+    /// In a pause, or at the limit.
+    #[cold]
+    fn begin_without_effect(&mut self) {
+        let deeper = if self.is_paused() { self.in_pause.checked_add(1) } else { None };
+        self.guard = Some(match deeper {
             Some(deeper) => {
-                *level = deeper;
-                opened
+                self.in_pause = deeper;
+                Opened::InPause
             }
             None => Opened::Nothing,
         });
     }
 
     /// Closes what the guard has opened; `false` where there is no guard any more.
+    #[inline]
     pub(crate) const fn end_guard(&mut self) -> bool {
         match self.guard.take() {
             Some(Opened::Region) => self.depth = self.depth.saturating_sub(1),

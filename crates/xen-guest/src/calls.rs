@@ -84,6 +84,7 @@ pub fn xen_extra_version() -> Result<[u8; 16], Errno> {
 }
 
 /// Enters Xen and leaves it again: an upcall that is due and not masked is made on the way.
+#[cold]
 pub(crate) fn take_upcalls() {
     let _ = xen_version();
 }

@@ -23,7 +23,8 @@ pub(crate) fn are_masked() -> bool {
     percpu::is_masked()
 }
 
-/// Opens upcalls, whatever masks there are: for the first time on a vCPU.
+/// Opens upcalls, whatever masks there are: for the first time on a vCPU, or as the last mask goes.
+#[inline]
 pub(crate) fn open() {
     // Clearing the mask delivers nothing by itself; Xen looks when it is entered.
     if percpu::open_own() {

@@ -102,6 +102,7 @@ impl<H: Hypervisor> Platform for GuestPlatform<H> {
     type Hypervisor = H;
     type Queue = VcpuQueue;
 
+    #[inline]
     fn with_vcpu<R>(&self, step: impl FnOnce(&mut VcpuQueue, &mut H) -> R) -> R {
         self.vcpus.with(|(queue, hypervisor)| step(queue, hypervisor))
     }

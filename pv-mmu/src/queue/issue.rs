@@ -15,7 +15,7 @@
 
 use hypercall::{Entry, EntryKind, Hypervisor, Operation, Outcome, issue_operation};
 
-use super::{Position, VcpuQueue};
+use super::{CLOSED, Position, VcpuQueue};
 use crate::{Failure, FailurePolicy, Status, planted::Fault, stats::FlushReason};
 
 /// Where something went wrong.
@@ -45,11 +45,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             Ok(()) => Status::Applied,
             Err(errno) => Status::Refused(errno),
         };
+        self.count_direct(status);
+        status
+    }
+
+    #[inline]
+    pub(super) fn count_direct(&mut self, status: Status) {
         if self.counting {
             self.stats.direct += 1;
             self.tally(status, 1);
         }
-        status
     }
 
     /// Hands the batch over. Afterwards the queue is empty, or holds failures to be collected.
@@ -81,12 +86,16 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             let all_clean = (0..self.batch.len()).all(|call| clean(self.batch.outcome(call)));
             return (!all_clean).then_some(Trouble::Multicall);
         }
-        let outcome = hypervisor.call(&mut self.batch.prepare_call(0, 0)?);
+        let outcome = match self.batch.array() {
+            Some((updates, subject)) => hypervisor.mmu_update(updates, subject),
+            None => hypervisor.call(&mut self.batch.prepare_call(0, 0)?),
+        };
         outcome.result.is_err().then_some(Trouble::Call(outcome))
     }
 
     /// Notes what became of every operation, then follows up those that have not been looked at.
     fn settle<H: Hypervisor>(&mut self, trouble: Trouble, policy: FailurePolicy, hypervisor: &mut H) {
+        self.highest = CLOSED;
         self.statuses.reset();
         self.index_all();
         self.collecting = Some(Position { call: 0, item: 0 });
@@ -265,9 +274,15 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     }
 
     pub(super) fn forget(&mut self) {
+        self.count_appended();
+        self.counted = 0;
         self.batch.clear();
         self.indexed = 0;
         self.run_start = 0;
+        self.highest = if self.planted.is_planted() { CLOSED } else { 0 };
+        if let Some(first) = self.upper.first_mut() {
+            *first = false;
+        }
         self.writes_unnamed = false;
         self.collecting = None;
     }

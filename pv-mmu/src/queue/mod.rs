@@ -45,6 +45,9 @@ pub(crate) enum Height {
     Upper,
 }
 
+/// No address is behind it.
+const CLOSED: u64 = u64::MAX;
+
 /// An operation and what the queue must know of it beyond its words.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -64,6 +67,12 @@ impl Request {
     pub(crate) const fn update(slot: PteSlot, pte: Pte, height: Height, caller: Caller) -> Self {
         let operation = Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF };
         Self { operation, height, caller, callback: None }
+    }
+
+    /// An update of an L1 entry of the caller's own tables.
+    pub(crate) const fn leaf(update: MmuUpdate, caller: Caller) -> Self {
+        let operation = Operation::Update { update, subject: Subject::SELF };
+        Self { operation, height: Height::Leaf, caller, callback: None }
     }
 
     /// An `mmuext_op` of the caller's own domain.
@@ -102,6 +111,19 @@ pub enum Notice {
 /// The steps of a queue, for the rest of the crate. Not for callers: the trait cannot be named
 /// outside.
 pub trait QueueSteps {
+    /// Adds an update of an L1 entry of the caller's own, where it is plain that it goes at the end and fits; `false`
+    /// where that has to be looked into ([`QueueSteps::add_leaf`]), and nothing has changed.
+    fn append(&mut self, update: MmuUpdate, caller: Caller) -> bool;
+
+    /// Adds an update of an L1 entry of the caller's own, as [`QueueSteps::add`] does.
+    fn add_leaf<H: Hypervisor>(
+        &mut self,
+        update: MmuUpdate,
+        caller: Caller,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+    ) -> Step<()>;
+
     /// Adds an operation, and its callback, to the batch; flushes before when there is no room.
     fn add<H: Hypervisor>(&mut self, request: &Request, policy: FailurePolicy, hypervisor: &mut H) -> Step<()>;
 
@@ -123,6 +145,10 @@ pub trait QueueSteps {
         policy: FailurePolicy,
         hypervisor: &mut H,
     ) -> Step<Status>;
+
+    /// Issues an update of an L1 entry of the caller's own by itself, and answers with its status; `None` where something is
+    /// queued that has to go before it, and nothing has been done.
+    fn leaf_alone<H: Hypervisor>(&mut self, update: MmuUpdate, hypervisor: &mut H) -> Option<Status>;
 
     /// Hands everything over.
     fn flush<H: Hypervisor>(&mut self, reason: FlushReason, policy: FailurePolicy, hypervisor: &mut H) -> Step<()>;
@@ -199,6 +225,9 @@ pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const 
     indexed: usize,
     /// Updates before this one are not merged into.
     run_start: usize,
+    /// No entry of the present run lies behind this address, so an update of one that does has none to be merged with;
+    /// 0 where nothing is queued, [`CLOSED`] where that is not known, or no run is open.
+    highest: u64,
     /// Whether an operation is pending that may write entries it does not name.
     writes_unnamed: bool,
     /// Calls that hold an update above L1.
@@ -210,6 +239,8 @@ pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const 
     callbacks: Callbacks,
     callers: Callers<UPDATES, WORDS>,
     stats: Stats,
+    /// How many of the updates have been counted as queued: those that were plainly appended have not yet.
+    counted: usize,
     counting: bool,
     planted: Planted,
 }
@@ -239,6 +270,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             index: SlotIndex::new(),
             indexed: 0,
             run_start: 0,
+            highest: 0,
             writes_unnamed: false,
             upper: [false; CALLS],
             statuses: Statuses::new(),
@@ -247,6 +279,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             callbacks: Callbacks::new(),
             callers: Callers::new(),
             stats: Stats::ZERO,
+            counted: 0,
             counting: true,
             planted: Planted::NONE,
         }
@@ -255,10 +288,15 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// From now on the queue breaks a rule.
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, fault: crate::Fault) {
+        self.highest = CLOSED;
         self.planted.fault = Some(fault);
     }
 
+    #[inline]
     fn operations(&self) -> u64 {
+        if let Some((updates, _)) = self.batch.array() {
+            return updates.len() as u64;
+        }
         (0..self.batch.len()).filter_map(|call| self.batch.entry(call)).map(|entry| u64::from(entry.len)).sum()
     }
 
@@ -267,9 +305,21 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         self.stats.queued += u64::from(self.counting);
     }
 
+    /// Updates that have not been counted as queued.
+    const fn uncounted(&self) -> u64 {
+        if self.counting { self.batch.update_count().saturating_sub(self.counted) as u64 } else { 0 }
+    }
+
+    /// Counts what was plainly appended: before the batch is forgotten, and where counting changes.
+    pub(super) fn count_appended(&mut self) {
+        self.stats.queued += self.uncounted();
+        self.counted = self.batch.update_count();
+    }
+
     /// Puts `request` at the end, where its order is certain.
-    fn append(&mut self, request: &Request) -> Result<(), BatchFull> {
+    fn push(&mut self, request: &Request) -> Result<(), BatchFull> {
         let calls = self.batch.len();
+        self.highest = CLOSED;
         match request.operation {
             Operation::Update { update, subject } => self.append_update(update, subject, request.height)?,
             _ => {
@@ -286,6 +336,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn append_update(&mut self, update: MmuUpdate, subject: Subject, height: Height) -> Result<(), BatchFull> {
         let calls = self.batch.len();
         let position = self.batch.push_update(update, subject)?;
+        self.counted += 1;
         if self.batch.len() != calls {
             self.run_start = position;
         }
@@ -383,7 +434,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
                 self.place_leaf(update, request.caller)
             }
             Operation::Mmuext { op, domain } if op.is_tlb_flush() && self.supersede(&op, domain) => Ok(()),
-            _ => self.append(request),
+            _ => self.push(request),
         }
     }
 
@@ -404,6 +455,9 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Merges or appends an update of an L1 entry of the caller's own.
     #[inline]
     fn place_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
+        if self.batch.is_empty() || update.slot.address() > self.highest {
+            return self.append_leaf(update, caller);
+        }
         // A run goes on while the last call is an array that the update would join.
         let is_open = self.batch.last().is_some_and(|last| last.kind == EntryKind::Updates(Subject::SELF));
         let may_join = is_open || self.planted.has(Fault::JoinsAcross);
@@ -420,8 +474,34 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         {
             *upper = false;
         }
-        self.callers.of_update(self.batch.updates().len() - 1, caller);
+        let position = self.batch.updates().len() - 1;
+        self.callers.of_update(position, caller);
+        self.keep_open(position, update.slot.address());
         Ok(())
+    }
+
+    /// An update of the entry at `address` has been put at `position`, the end, after it was looked for.
+    #[inline]
+    const fn keep_open(&mut self, position: usize, address: u64) {
+        let opens = position == self.run_start && !self.planted.is_planted();
+        if opens || self.highest != CLOSED && address > self.highest {
+            self.highest = address;
+        }
+    }
+
+    /// What an addition begins with: whether notices have to be collected before.
+    #[inline]
+    fn add_with<H: Hypervisor>(
+        &mut self,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+        mut place: impl FnMut(&mut Self) -> Result<(), BatchFull>,
+    ) -> bool {
+        if place(self).is_ok() {
+            return true;
+        }
+        self.issue(FlushReason::Capacity, policy, hypervisor);
+        self.collecting.is_none() && place(self).is_ok()
     }
 
     #[inline]
@@ -453,7 +533,32 @@ const fn writes_unnamed(operation: &Operation) -> bool {
 }
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps for VcpuQueue<UPDATES, CALLS, WORDS> {
-    #[inline]
+    #[inline(always)]
+    fn append(&mut self, update: MmuUpdate, caller: Caller) -> bool {
+        let address = update.slot.address();
+        if address <= self.highest || !self.batch.extend(update) {
+            return false;
+        }
+        self.highest = address;
+        self.callers.of_update(self.batch.updates().len().wrapping_sub(1), caller);
+        true
+    }
+
+    fn add_leaf<H: Hypervisor>(
+        &mut self,
+        update: MmuUpdate,
+        caller: Caller,
+        policy: FailurePolicy,
+        hypervisor: &mut H,
+    ) -> Step<()> {
+        let is_filling = self.collecting.is_none();
+        if !is_filling || !self.add_with(policy, hypervisor, |queue| queue.place_leaf(update, caller)) {
+            return Step::CollectFirst;
+        }
+        self.asked();
+        self.step(())
+    }
+
     fn add<H: Hypervisor>(&mut self, request: &Request, policy: FailurePolicy, hypervisor: &mut H) -> Step<()> {
         if self.collecting.is_some() {
             return Step::CollectFirst;
@@ -462,11 +567,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
             self.issue(FlushReason::Capacity, policy, hypervisor);
             return Step::CollectFirst;
         }
-        if self.place(request).is_err() {
-            self.issue(FlushReason::Capacity, policy, hypervisor);
-            if self.collecting.is_some() || self.place(request).is_err() {
-                return Step::CollectFirst;
-            }
+        if !self.add_with(policy, hypervisor, |queue| queue.place(request)) {
+            return Step::CollectFirst;
         }
         self.asked();
         if let Some(callback) = request.callback {
@@ -507,7 +609,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         if self.batch.is_empty() && self.callbacks.is_empty() {
             return Step::Done(self.direct(&request.operation, hypervisor));
         }
-        if self.append(request).is_err() {
+        if self.push(request).is_err() {
             self.issue(FlushReason::Capacity, policy, hypervisor);
             let status = self.direct(&request.operation, hypervisor);
             return self.step(status);
@@ -521,6 +623,22 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
             status = self.direct(&request.operation, hypervisor);
         }
         self.step(status)
+    }
+
+    #[inline]
+    fn leaf_alone<H: Hypervisor>(&mut self, update: MmuUpdate, hypervisor: &mut H) -> Option<Status> {
+        if self.collecting.is_some()
+            || !self.batch.is_empty()
+            || !self.callbacks.is_empty()
+            || self.planted.is_planted()
+        {
+            return None;
+        }
+        let result = hypervisor.mmu_update(core::slice::from_ref(&update), Subject::SELF).result;
+        let status = result.map_or_else(Status::Refused, |()| Status::Applied);
+        self.asked();
+        self.count_direct(status);
+        Some(status)
     }
 
     fn flush<H: Hypervisor>(&mut self, reason: FlushReason, policy: FailurePolicy, hypervisor: &mut H) -> Step<()> {
@@ -577,6 +695,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         if self.planted.has(Fault::CountingEmpties) && !on {
             self.batch.clear();
         }
+        self.count_appended();
         let pending = self.pending();
         match (self.counting, on) {
             (false, true) => self.stats.queued += pending,

@@ -9,7 +9,7 @@ use core::slice;
 
 use hypercall::{MmuUpdate, PteSlot, Subject};
 
-use super::{QueueSteps, Reading, VcpuQueue};
+use super::{CLOSED, QueueSteps, Reading, VcpuQueue};
 use crate::{caller::Caller, planted::Fault, stats::FlushReason};
 
 /// What is to become of an entry.
@@ -30,6 +30,12 @@ pub trait Source {
     /// What becomes of it; `reading` tells where its present value is found. Asked for once for each
     /// entry, but for [`Change::AfterFlush`].
     fn change(&mut self, n: usize, slot: PteSlot, reading: impl FnOnce() -> Reading) -> Change;
+
+    /// Puts the updates of the entries from `n` on into `places`, all of them, where what becomes of an entry depends on
+    /// nothing; `false` where it does, and nothing has been done.
+    fn write(&mut self, _n: usize, _places: &mut [MmuUpdate]) -> bool {
+        false
+    }
 }
 
 /// Entries `next..end` of a source, still to be added.
@@ -46,6 +52,17 @@ impl<S: Source> Range<'_, S> {
     fn change(&mut self, reading: impl FnOnce(PteSlot) -> Reading) -> Change {
         let slot = self.source.slot(self.next);
         self.source.change(self.next, slot, || reading(slot))
+    }
+
+    /// Writes as many updates as fit, where they need no working out.
+    #[inline]
+    fn write(&mut self, room: &mut [MmuUpdate]) -> Option<usize> {
+        let count = room.len().min(self.end - self.next);
+        let is_written = self.source.write(self.next, room.get_mut(..count)?);
+        is_written.then(|| {
+            self.next += count;
+            count
+        })
     }
 
     /// Works out entries whose updates fit whatever they are. All entries are as memory has them.
@@ -86,6 +103,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn fill_empty<S: Source>(&mut self, range: &mut Range<'_, S>) -> Option<FlushReason> {
         let mut stopped = None;
         let write = |room: &mut [MmuUpdate]| {
+            if let Some(written) = range.write(room) {
+                stopped = (range.next < range.end).then_some(FlushReason::Capacity);
+                return written;
+            }
             let most = room.len();
             let mut places = room.iter_mut();
             while stopped.is_none() && range.next < range.end {
@@ -97,6 +118,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             return Some(FlushReason::Capacity);
         }
         let added = self.batch.updates().len();
+        self.highest = CLOSED;
+        self.counted = added;
         if let Some(upper) = self.upper.first_mut() {
             *upper = false;
         }

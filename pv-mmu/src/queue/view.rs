@@ -44,7 +44,8 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// The counts (R17), for whoever holds the queue; the guest's own code asks [`Mmu::stats`](crate::Mmu::stats).
     #[must_use]
     pub fn counts(&self) -> Stats {
-        Stats { pending: if self.counting { self.pending() } else { 0 }, ..self.stats }
+        let pending = if self.counting { self.pending() } else { 0 };
+        Stats { pending, queued: self.stats.queued + self.uncounted(), ..self.stats }
     }
 
     fn digest_call<H: Hasher>(&self, call: usize, hasher: &mut H) {

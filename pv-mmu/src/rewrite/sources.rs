@@ -39,6 +39,14 @@ impl<F: FnMut(usize) -> Pte> Source for SetEntries<F> {
     fn change(&mut self, n: usize, slot: PteSlot, _: impl FnOnce() -> Reading) -> Change {
         Change::Set(MmuUpdate::new(slot, (self.pte_of)(n)))
     }
+
+    #[inline]
+    fn write(&mut self, n: usize, places: &mut [MmuUpdate]) -> bool {
+        for (n, place) in (n..).zip(places) {
+            *place = MmuUpdate::new(entry(self.first, n), (self.pte_of)(n));
+        }
+        true
+    }
 }
 
 /// Modifies entries by what is known of them.

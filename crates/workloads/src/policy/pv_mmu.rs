@@ -68,34 +68,59 @@ impl<G: Ground> Way<G> for PvMmu<G::Memory> {
         Ok(Self { task, table, buffer: HeldBuffer::new() })
     }
 
+    /// Each caller is a function of its own, as it is in a kernel: none pays for another's room on the stack.
     fn work(&mut self, job: &Job, ground: &G, gathered: &mut Gathered) -> Result<(), Error> {
         let Self { task, table, buffer } = self;
-        let library = Mmu::new(ground.platform());
-        if job.workload.wish == Wish::Outside {
-            return outside(job, ground, task);
-        }
-        let mut region = library.enter(task, ground.task());
         match job.workload.wish {
-            Wish::Nothing | Wish::Outside => {}
-            Wish::Fill => fill(job, ground, &mut region),
-            Wish::FillRange => set_range(job, ground, &mut region)?,
-            Wish::Switch => switch(job, ground, &mut region),
-            Wish::Zap | Wish::ZapFlush => zap(job, ground, &mut region, buffer, gathered)?,
-            Wish::WriteProtect => region.wrprotect_range(first(ground, 0), job.workload.entries)?,
-            Wish::Protect => protect(job, ground, &mut region)?,
-            Wish::Move => move_all(job, ground, &mut region, buffer, gathered)?,
-            Wish::Cow => copy_on_write(job, ground, &mut region, gathered)?,
-            Wish::Fork => {
-                region.wrprotect_range(first(ground, 0), job.workload.entries)?;
-                table.take().map_or(Ok(()), |table| table.work(job, &mut region, gathered))?;
-            }
-            Wish::Pin => pin_all(job, ground, &mut region),
-            Wish::Build | Wish::Retire | Wish::Rewrite => {
-                table.take().map_or(Ok(()), |table| table.work(job, &mut region, gathered))?;
+            Wish::Nothing => nothing(ground, task),
+            Wish::Outside => outside(job, ground, task),
+            Wish::Fill => fill(job, ground, task),
+            Wish::FillRange => set_range(job, ground, task),
+            Wish::Switch => switch(job, ground, task),
+            Wish::Zap | Wish::ZapFlush => zap(job, ground, task, buffer, gathered),
+            Wish::WriteProtect => write_protect(job, ground, task),
+            Wish::Protect => protect(job, ground, task),
+            Wish::Move => move_all(job, ground, task, buffer, gathered),
+            Wish::Cow => copy_on_write(job, ground, task, gathered),
+            Wish::Pin => pin_all(job, ground, task),
+            Wish::Fork | Wish::Build | Wish::Retire | Wish::Rewrite => {
+                table.take().map_or(Ok(()), |table| live_and_die(job, ground, task, table, gathered))
             }
         }
-        Ok(region.leave()?)
     }
+}
+
+/// Does `work` in a region.
+#[inline(always)]
+fn in_region<G: Ground>(
+    ground: &G,
+    task: &mut TaskState,
+    work: impl FnOnce(&mut Region<'_, G::Platform>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut region = Mmu::new(ground.platform()).enter(task, ground.task());
+    work(&mut region)?;
+    Ok(region.leave()?)
+}
+
+#[inline(never)]
+fn nothing<G: Ground>(ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |_| Ok(()))
+}
+
+#[inline(never)]
+fn live_and_die<G: Ground>(
+    job: &Job,
+    ground: &G,
+    task: &mut TaskState,
+    table: Table<G::Memory>,
+    gathered: &mut Gathered,
+) -> Result<(), Error> {
+    in_region(ground, task, |region| {
+        if job.workload.wish == Wish::Fork {
+            region.wrprotect_range(first(ground, 0), job.workload.entries)?;
+        }
+        table.work(job, region, gathered)
+    })
 }
 
 fn first<G: Ground>(ground: &G, table: usize) -> PteSlot {
@@ -107,17 +132,27 @@ fn wanted(job: &Job) -> impl Fn(usize) -> Pte + '_ {
     move |n| wanted.get(n).copied().unwrap_or_default()
 }
 
-fn fill<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
+fn set_all<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
     for table in 0..job.workload.tables {
         let frame = ground.table(table);
         job.indices().zip(job.wanted()).for_each(|(index, pte)| region.set_pte(PteSlot::of(frame, index), *pte));
     }
 }
 
-fn set_range<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) -> Result<(), Error> {
-    Ok(region.set_ptes(first(ground, 0), job.workload.entries, wanted(job))?)
+#[inline(never)]
+fn fill<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |region| {
+        set_all(job, ground, region);
+        Ok(())
+    })
 }
 
+#[inline(never)]
+fn set_range<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |region| Ok(region.set_ptes(first(ground, 0), job.workload.entries, wanted(job))?))
+}
+
+#[inline(never)]
 fn outside<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
     let mut outside = Mmu::new(ground.platform()).outside(task, ground.task());
     match job.wanted() {
@@ -127,75 +162,95 @@ fn outside<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(),
     Ok(())
 }
 
-fn switch<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
-    fill(job, ground, region);
-    let (root, (ss, sp)) = (ground.root(), stack(ground));
-    let mut switch = Mmu::new(ground.platform()).switch(ground.switching());
-    switch.base_pointers(root, hypercall::Mfn::new(0));
-    switch.stack(ss, sp);
-    switch.finish();
+#[inline(never)]
+fn switch<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |region| {
+        set_all(job, ground, region);
+        let (root, (ss, sp)) = (ground.root(), stack(ground));
+        let mut switch = Mmu::new(ground.platform()).switch(ground.switching());
+        switch.base_pointers(root, hypercall::Mfn::new(0));
+        switch.stack(ss, sp);
+        switch.finish();
+        Ok(())
+    })
 }
 
+#[inline(never)]
 fn zap<G: Ground>(
     job: &Job,
     ground: &G,
-    region: &mut Region<'_, G::Platform>,
+    task: &mut TaskState,
     buffer: &mut HeldBuffer<ENTRIES_PER_TABLE>,
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
-    let mut harvest = region.harvest(buffer);
-    harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
-    if job.workload.wish == Wish::ZapFlush {
-        harvest.flush_tlbs();
-    }
-    harvest.finish().iter().for_each(|held| gathered.add(held.pte()));
-    Ok(())
+    in_region(ground, task, |region| {
+        let mut harvest = region.harvest(buffer);
+        harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
+        if job.workload.wish == Wish::ZapFlush {
+            harvest.flush_tlbs();
+        }
+        harvest.finish().iter().for_each(|held| gathered.add(held.pte()));
+        Ok(())
+    })
 }
 
-fn protect<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) -> Result<(), Error> {
-    for table in 0..job.workload.tables {
-        let pte_of = wanted(job);
-        let protected = |n, known: pv_mmu::Known| Some(pte_of(n).with_flags(known.flags().without(PteFlags::RW)));
-        region.modify_range(first(ground, table), job.workload.entries, protected)?;
-    }
-    region.mmuext(MmuextOp::TlbFlushAll);
-    Ok(())
+#[inline(never)]
+fn write_protect<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |region| Ok(region.wrprotect_range(first(ground, 0), job.workload.entries)?))
 }
 
+#[inline(never)]
+fn protect<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |region| {
+        for table in 0..job.workload.tables {
+            let pte_of = wanted(job);
+            let protected = |n, known: pv_mmu::Known| Some(pte_of(n).with_flags(known.flags().without(PteFlags::RW)));
+            region.modify_range(first(ground, table), job.workload.entries, protected)?;
+        }
+        region.mmuext(MmuextOp::TlbFlushAll);
+        Ok(())
+    })
+}
+
+#[inline(never)]
 fn move_all<G: Ground>(
     job: &Job,
     ground: &G,
-    region: &mut Region<'_, G::Platform>,
+    task: &mut TaskState,
     buffer: &mut HeldBuffer<ENTRIES_PER_TABLE>,
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
-    let mut harvest = region.harvest(buffer);
-    harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
-    let held = harvest.finish();
-    held.iter().for_each(|held| gathered.add(held.pte()));
-    region.set_ptes(first(ground, 1), held.len(), |n| held.get(n).map_or(Pte::EMPTY, |held| held.pte()))?;
-    region.mmuext(MmuextOp::TlbFlushAll);
-    Ok(())
+    in_region(ground, task, |region| {
+        let mut harvest = region.harvest(buffer);
+        harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
+        let held = harvest.finish();
+        held.iter().for_each(|held| gathered.add(held.pte()));
+        region.set_ptes(first(ground, 1), held.len(), |n| held.get(n).map_or(Pte::EMPTY, |held| held.pte()))?;
+        region.mmuext(MmuextOp::TlbFlushAll);
+        Ok(())
+    })
 }
 
-fn copy_on_write<G: Ground>(
-    job: &Job,
-    ground: &G,
-    region: &mut Region<'_, G::Platform>,
-    gathered: &mut Gathered,
-) -> Result<(), Error> {
-    let slot = first(ground, 0);
-    gathered.add(region.get_and_clear(slot)?.pte());
-    region.mmuext(MmuextOp::InvlpgAll { address: ground.address(0) });
-    region.set_pte(slot, wanted(job)(0));
-    Ok(())
+#[inline(never)]
+fn copy_on_write<G: Ground>(job: &Job, ground: &G, task: &mut TaskState, gathered: &mut Gathered) -> Result<(), Error> {
+    in_region(ground, task, |region| {
+        let slot = first(ground, 0);
+        gathered.add(region.get_and_clear(slot)?.pte());
+        region.mmuext(MmuextOp::InvlpgAll { address: ground.address(0) });
+        region.set_pte(slot, wanted(job)(0));
+        Ok(())
+    })
 }
 
 /// As many as fit go out together.
-fn pin_all<G: Ground>(job: &Job, ground: &G, region: &mut Region<'_, G::Platform>) {
-    for start in (0..job.workload.tables).step_by(PINNED_AT_ONCE) {
-        let group = start..job.workload.tables.min(start + PINNED_AT_ONCE);
-        group.clone().for_each(|table| region.operation(&remap(ground, table, PteFlags::NONE)));
-        group.for_each(|table| region.operation(&pin(ground, table)));
-    }
+#[inline(never)]
+fn pin_all<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), Error> {
+    in_region(ground, task, |region| {
+        for start in (0..job.workload.tables).step_by(PINNED_AT_ONCE) {
+            let group = start..job.workload.tables.min(start + PINNED_AT_ONCE);
+            group.clone().for_each(|table| region.operation(&remap(ground, table, PteFlags::NONE)));
+            group.for_each(|table| region.operation(&pin(ground, table)));
+        }
+        Ok(())
+    })
 }
