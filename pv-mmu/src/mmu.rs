@@ -196,14 +196,15 @@ impl<'p, P: Platform> Mmu<'p, P> {
     ///
     /// # Errors
     /// In immediate mode, that this operation is not effective.
-    pub(crate) fn submit(self, request: Request, mode: Mode, mut told: Told<'_>) -> Result<(), Failure> {
-        let Some(operation) = self.admit(&request.operation, mode) else {
+    pub(crate) fn submit(self, mut request: Request, mode: Mode, mut told: Told<'_>) -> Result<(), Failure> {
+        if let Operation::Mmuext { op, .. } = &mut request.operation
+            && !self.admit(op, mode)
+        {
             if let Some(callback) = request.callback {
                 self.register(callback, told);
             }
             return Ok(());
-        };
-        let request = Request { operation, ..request };
+        }
         let mode = self.planted_mode(mode);
         let status = match mode {
             Mode::Lazy => {
@@ -216,7 +217,7 @@ impl<'p, P: Platform> Mmu<'p, P> {
         };
         match status {
             Status::Applied => Ok(()),
-            cause => Err(Failure::new(operation, cause, request.caller.location())),
+            cause => Err(Failure::new(request.operation, cause, request.caller.location())),
         }
     }
 
@@ -352,31 +353,28 @@ impl<'p, P: Platform> Mmu<'p, P> {
         }
     }
 
-    /// What of `operation` is left to do: a flush of nobody is not, and a table is unpinned only once no
-    /// other vCPU still has to leave it (R12).
+    /// Leaves of `op` what there is to do; `false` where that is nothing, as of a flush of nobody. A table is unpinned only
+    /// once no other vCPU still has to leave it (R12).
     ///
     /// vCPUs that are offline are left out of an immediate flush. One that waits keeps them: they may
     /// come online, and cache what it is to flush, before it is handed over; Xen passes over those that
     /// have not.
-    fn admit(self, operation: &Operation, mode: Mode) -> Option<Operation> {
-        let Operation::Mmuext { op, domain } = *operation else { return Some(*operation) };
-        let present = |vcpus: hypercall::VcpuMask| match mode {
-            Mode::Immediate(_) => vcpus.intersection(&self.platform.online()),
-            Mode::Lazy => vcpus,
-        };
-        let op = match op {
-            MmuextOp::TlbFlushMulti { vcpus } => MmuextOp::TlbFlushMulti { vcpus: present(vcpus) },
-            MmuextOp::InvlpgMulti { address, vcpus } => MmuextOp::InvlpgMulti { address, vcpus: present(vcpus) },
+    fn admit(self, op: &mut MmuextOp, mode: Mode) -> bool {
+        match op {
+            MmuextOp::TlbFlushMulti { vcpus } | MmuextOp::InvlpgMulti { vcpus, .. } => {
+                if let Mode::Immediate(_) = mode {
+                    *vcpus = vcpus.intersection(&self.platform.online());
+                }
+                !vcpus.is_empty()
+            }
             MmuextOp::Unpin { table } => {
                 if !self.planted().has(Fault::OthersStay) {
-                    self.platform.flush_others(table);
+                    self.platform.flush_others(*table);
                 }
-                op
+                true
             }
-            op => op,
-        };
-        let is_empty = op.vcpus().is_some_and(hypercall::VcpuMask::is_empty);
-        (!is_empty).then_some(Operation::Mmuext { op, domain })
+            _ => true,
+        }
     }
 
     /// Runs `step` until it is done, and tells what there is to tell each time the vCPU is released.

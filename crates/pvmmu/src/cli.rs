@@ -160,22 +160,42 @@ pub(crate) struct BenchArgs {
     /// What hypervisor
     #[arg(long, value_enum)]
     pub(crate) on: MeasuredOn,
-    /// Which work [default: all]
-    #[arg(long, value_parser = PossibleValuesParser::new(Workload::ALL.map(|workload| workload.name)))]
+    /// Measures time instead of instructions or hypercalls: noisy, for comparison within one run
+    #[arg(long)]
+    pub(crate) wall: bool,
+    /// Which work [default: all that does not take long]
+    #[arg(long, value_parser = PossibleValuesParser::new(Workload::ALL.iter().chain(&Workload::LONG).map(|workload| workload.name)))]
     pub(crate) workload: Option<String>,
     /// Whose way [default: all]
     #[arg(long, value_parser = PossibleValuesParser::new(Policy::ALL.map(Policy::name)))]
     pub(crate) policy: Option<String>,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
-    pub(crate) format: Format,
+    pub(crate) format: BenchFormat,
 }
 
 /// A hypervisor that costs are measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MeasuredOn {
+    /// None: nothing that is asked for is done, and what is left are the guest's own instructions; counted in a kernel
+    /// on the real Xen in QEMU.
+    Null,
+    /// The mock, with hypercalls for a unit.
+    Mock,
     /// The real one, in QEMU, with instructions for a unit.
     Xen,
+}
+
+/// How a comparison is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchFormat {
+    /// For a person.
+    #[default]
+    Text,
+    /// For a program.
+    Json,
+    /// One page for a browser, with bars.
+    Html,
 }
 
 /// How to print costs.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use pv_mmu::VcpuQueue;
 use pv_mmu::table::{rewrite_cost, update_cost};
 use serde_json::Value;
 use xen_lab::Lab;
@@ -118,9 +119,21 @@ fn bench_rows(bench: &Value) -> &[Value] {
 }
 
 /// What a policy may cost at most, by workload: the ratio, and to what.
-const LIMITS: [(&str, &str, f64); 5] = [
+const LIMITS: [(&str, &str, f64); 17] = [
+    ("fill-512", "ratio_to_raw", 1.066),
+    ("fill-64", "ratio_to_raw", 1.075),
+    ("fill-8", "ratio_to_raw", 1.125),
+    ("fill-range-512", "ratio_to_raw", 1.022),
+    ("fill-512", "ratio_to_linux", 0.98),
+    ("mprotect-2x512", "ratio_to_linux", 0.92),
+    ("fork-2x512", "ratio_to_linux", 0.40),
+    ("munmap-tlb", "ratio_to_linux", 0.40),
+    ("mremap", "ratio_to_linux", 0.47),
+    ("fault-around-16", "ratio_to_linux", 0.62),
+    ("cow", "ratio_to_linux", 0.93),
+    ("switch", "ratio_to_linux", 1.06),
     ("zap-512", "ratio_to_linux", 0.305),
-    ("wrprotect-512", "ratio_to_linux", 0.337),
+    ("wrprotect-512", "ratio_to_linux", 0.335),
     ("build-512", "ratio_to_raw", 0.35),
     ("retire-512", "ratio_to_raw", 0.30),
     ("rewrite-512", "ratio_to_raw", 0.50),
@@ -142,24 +155,121 @@ fn the_library_is_as_cheap_as_it_has_to_be() {
     if Lab::for_test("bench").is_none() {
         return;
     }
-    let (bench, again) = (measured(&BENCH), measured(&BENCH));
-    assert_eq!(bench, again, "every figure repeats exactly");
+    let bench = measured(&BENCH);
     assert_eq!(too_dear(&bench, "pv-mmu"), [""; 0], "{bench:#}");
-    let kept = kept("xen-4.17-bench.json");
-    let cost = |row: &Value| row["cost"].as_u64().unwrap();
-    for (kept, found) in bench_rows(&kept).iter().zip(bench_rows(&bench)) {
+    as_kept("xen-4.17-bench.json", &bench);
+}
+
+/// Every row is the one that is kept.
+fn as_kept(name: &str, bench: &Value) {
+    let kept = kept(name);
+    for (kept, found) in bench_rows(&kept).iter().zip(bench_rows(bench)) {
         let same = ["workload", "policy", "updates", "hypercalls"].iter().all(|key| kept[*key] == found[*key]);
         assert!(same && is_near(cost(kept), cost(found)), "kept {kept}, found {found}");
     }
-    assert_eq!(bench_rows(&kept).len(), bench_rows(&bench).len());
+    assert_eq!(bench_rows(&kept).len(), bench_rows(bench).len());
+}
+
+fn cost(row: &Value) -> u64 {
+    row["cost"].as_u64().unwrap()
+}
+
+fn row<'b>(bench: &'b Value, workload: &str, policy: &str) -> &'b Value {
+    let found = bench_rows(bench).iter().find(|row| row["workload"] == workload && row["policy"] == policy);
+    found.unwrap_or_else(|| panic!("no row of {workload} by {policy}"))
+}
+
+/// The guest's own instructions, on a hypervisor that does nothing.
+#[test]
+fn a_queued_write_costs_what_it_may() {
+    if Lab::for_test("null").is_none() {
+        return;
+    }
+    let bench = measured(&["bench", "--on", "null", "--format", "json"]);
+    as_kept("null-bench.json", &bench);
+    // Between 8 and 512, so that what a region costs by itself is out; eight of them are the caller's loop.
+    let each = |policy| (cost(row(&bench, "fill-512", policy)) - cost(row(&bench, "fill-8", policy))) / 504;
+    println!("guest instructions for each write: {:?}", PEERS.map(|policy| (policy, each(policy))));
+    assert!(each("pv-mmu") <= 31, "{} for each write", each("pv-mmu"));
+    assert!(cost(row(&bench, "empty", "pv-mmu")) <= 70, "{}", row(&bench, "empty", "pv-mmu"));
+    let outside = cost(row(&bench, "outside", "pv-mmu")) - cost(row(&bench, "outside", "single"));
+    assert!(outside <= 40, "{outside} above a bare hypercall");
+}
+
+const PEERS: [&str; 6] = ["pv-mmu", "linux", "netbsd", "freebsd", "libxc", "single"];
+
+/// Where this library makes other hypercalls than a peer and is dearer all the same, by how much it may be; why is in
+/// `docs/decisions/costs.md`.
+const DEARER: [(&str, &str, f64); 8] = [
+    ("fill-512", "freebsd", 1.01),
+    ("vmap-10000", "netbsd", 1.02),
+    ("vmap-10000", "freebsd", 1.01),
+    ("vmap-10000", "libxc", 1.03),
+    ("switch", "linux", 1.06),
+    ("switch", "netbsd", 1.06),
+    ("switch", "freebsd", 1.06),
+    ("switch", "libxc", 1.06),
+];
+
+/// Peers that this library does not reach, of all workloads: where the hypercalls are the same, beyond 20 instructions for
+/// each update and 30 for the region.
+fn dearer(bench: &Value) -> Vec<String> {
+    let mut dearer = Vec::new();
+    for own in bench_rows(bench).iter().filter(|row| row["policy"] == "pv-mmu") {
+        let workload = own["workload"].as_str().unwrap();
+        for peer in &PEERS[1..] {
+            let row = row(bench, workload, peer);
+            let allowed = if row["hypercalls"] == own["hypercalls"] {
+                cost(row) + 20 * own["updates"].as_u64().unwrap() + 30
+            } else {
+                cost(row)
+            };
+            let known = DEARER.iter().find(|(of, policy, _)| *of == workload && policy == peer);
+            let allowed = known.map_or(allowed, |(.., factor)| (cost(row) as f64 * factor) as u64);
+            if cost(own) > allowed {
+                dearer.push(format!("{workload}: {} and {peer} {}", cost(own), cost(row)));
+            }
+        }
+    }
+    dearer
+}
+
+/// A single hypercall of this library's costs more than the bare one by what the queue's look at itself takes.
+const ALONE: [&str; 4] = ["fill-1", "outside", "cow", "empty"];
+
+#[test]
+fn no_peer_is_cheaper_but_where_it_is_said() {
+    let bench = kept("xen-4.17-bench.json");
+    let dearer: Vec<_> =
+        dearer(&bench).into_iter().filter(|row| !ALONE.iter().any(|one| row.starts_with(one))).collect();
+    assert_eq!(dearer, [""; 0]);
+    // A batcher that has become slower is seen.
+    let mut slower = bench;
+    for row in slower["rows"].as_array_mut().unwrap().iter_mut().filter(|row| row["policy"] == "pv-mmu") {
+        row["cost"] = (cost(row) * 112 / 100).into();
+    }
+    assert!(self::dearer(&slower).len() > 20);
+}
+
+/// What is handed over at once is bounded by the queue and not by the region.
+#[test]
+fn the_longest_masked_stretch_does_not_grow_with_the_region() {
+    let bench = kept("xen-4.17-bench.json");
+    let longest = |workload| row(&bench, workload, "pv-mmu")["longest_masked"].as_u64().unwrap();
+    assert!(
+        longest("vmap-10000") <= longest("fill-512") + 500,
+        "{} and {}",
+        longest("vmap-10000"),
+        longest("fill-512")
+    );
 }
 
 /// A policy without a queue is what a queue that is slow would look like.
 #[test]
 fn a_slow_policy_is_seen() {
     let kept = kept("xen-4.17-bench.json");
-    assert_eq!(too_dear(&kept, "single"), LIMITS.map(|(workload, ..)| workload));
-    assert_eq!(too_dear(&kept, "linux"), LIMITS.map(|(workload, ..)| workload));
+    assert!(too_dear(&kept, "single").len() >= LIMITS.len() - 2, "{:?}", too_dear(&kept, "single"));
+    assert!(too_dear(&kept, "linux").len() >= LIMITS.len() - 1, "{:?}", too_dear(&kept, "linux"));
 }
 
 #[test]
@@ -189,14 +299,29 @@ fn the_document_says_what_is_kept() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/decisions/costs.md");
     let document = fs::read_to_string(document).unwrap();
     let bench = kept("xen-4.17-bench.json");
-    for (workload, ..) in LIMITS {
-        let name = workload.trim_end_matches("-512");
-        let line = document.lines().find(|line| line.starts_with(&format!("| {name} |"))).unwrap();
+    for row in bench_rows(&bench).iter().filter(|row| row["policy"] == "pv-mmu") {
+        let workload = row["workload"].as_str().unwrap();
+        let line = document.lines().find(|line| line.starts_with(&format!("| {workload} |"))).unwrap();
         for policy in ["pv-mmu", "linux", "raw"] {
-            let mut rows = bench_rows(&bench).iter();
-            let row = rows.find(|row| row["workload"] == workload && row["policy"] == policy).unwrap();
-            let cost = grouped(row["cost"].as_u64().unwrap());
+            let cost = grouped(cost(self::row(&bench, workload, policy)));
             assert!(line.contains(&format!("| {cost} |")), "{policy} takes {cost}: {line}");
         }
     }
+}
+
+/// Bytes of a vCPU's queue, by its capacity.
+#[test]
+fn the_document_says_how_large_a_queue_is() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/decisions/costs.md");
+    let document = fs::read_to_string(document).unwrap();
+    for (capacity, bytes) in [
+        ("64 / 8 / 32", size_of::<VcpuQueue<64, 8, 32>>()),
+        ("128 / 16 / 64", size_of::<VcpuQueue<128, 16, 64>>()),
+        ("512 / 32 / 128", size_of::<VcpuQueue>()),
+        ("1024 / 32 / 128", size_of::<VcpuQueue<1024, 32, 128>>()),
+    ] {
+        let line = format!("| {capacity} | {} |", grouped(bytes as u64));
+        assert!(document.contains(&line), "not in the document: {line}");
+    }
+    assert!(size_of::<VcpuQueue>() <= 16 << 10);
 }

@@ -1,5 +1,7 @@
 //! What the precompiled `core` of a hosted target expects of a C library: the memory functions, and
 //! the name of an unwinder's routine, which nothing calls where a panic aborts.
+//!
+//! Copies go by words as far as there are whole ones: where instructions are counted, each turn of a repeated one counts.
 
 use core::arch::naked_asm;
 
@@ -16,9 +18,10 @@ macro_rules! exported {
 
 exported! {
     /// (destination, byte, count), answers with the destination.
-    memset: "mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret";
+    memset: "mov r8, rdi", "movzx eax, sil", "mov rcx, 0x0101010101010101", "imul rax, rcx", "mov rcx, rdx", "shr rcx, 3",
+        "rep stosq", "mov ecx, edx", "and ecx, 7", "rep stosb", "mov rax, r8", "ret";
     /// (destination, source, count), answers with the destination.
-    memcpy: "mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret";
+    memcpy: "mov rax, rdi", "mov rcx, rdx", "shr rcx, 3", "rep movsq", "mov ecx, edx", "and ecx, 7", "rep movsb", "ret";
     /// The same for regions that overlap: backwards where the destination begins inside the source.
     memmove: "mov rax, rdi", "mov rcx, rdi", "sub rcx, rsi", "cmp rcx, rdx", "mov rcx, rdx", "jb 2f",
         "rep movsb", "ret",

@@ -1,34 +1,62 @@
 //! The rows, and what they are when compared.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use workloads::Policy;
 
-use crate::measured::{self, Setup, UNIT};
+use crate::measured::{self, Setup};
 use crate::style::grouped;
+
+/// What was measured on, and in what.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) name: &'static str,
+    /// `None` where nothing was booted.
+    pub(super) setup: Option<Setup>,
+    pub(super) unit: &'static str,
+}
 
 /// What was measured, and on what.
 #[derive(Debug, Serialize)]
 pub(super) struct Bench {
-    hypervisor: Setup,
-    unit: &'static str,
-    rows: Vec<Row>,
+    pub(super) hypervisor: Hypervisor,
+    pub(super) unit: &'static str,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A hypervisor, and the machine under it.
+#[derive(Debug, Serialize)]
+pub(super) struct Hypervisor {
+    name: &'static str,
+    #[serde(flatten)]
+    setup: Option<Setup>,
+}
+
+impl fmt::Display for Hypervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.setup {
+            Some(setup) if self.name == "xen" => setup.fmt(f),
+            Some(setup) => write!(f, "{}, in a kernel on {setup}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
 }
 
 /// One policy's cost of one workload.
 #[derive(Debug, Serialize)]
-struct Row {
-    workload: String,
-    policy: String,
-    updates: u64,
-    hypercalls: u64,
-    cost: u64,
-    cost_per_update: f64,
-    ratio_to_raw: Option<f64>,
-    ratio_to_linux: Option<f64>,
-    longest_masked: u64,
+pub(super) struct Row {
+    pub(super) workload: String,
+    pub(super) policy: String,
+    pub(super) updates: u64,
+    pub(super) hypercalls: u64,
+    pub(super) cost: u64,
+    /// `None` where nothing is updated.
+    pub(super) cost_per_update: Option<f64>,
+    pub(super) ratio_to_raw: Option<f64>,
+    pub(super) ratio_to_linux: Option<f64>,
+    pub(super) longest_masked: u64,
 }
 
 impl Bench {
@@ -36,19 +64,20 @@ impl Bench {
     ///
     /// # Errors
     /// A line that is no row.
-    pub(super) fn read(hypervisor: Setup, lines: &[String]) -> Result<Self> {
+    pub(super) fn read(measured: Measured, lines: &[String]) -> Result<Self> {
         let mut rows = lines.iter().map(|line| Row::read(line)).collect::<Result<Vec<_>>>()?;
         for policy in [Policy::Raw, Policy::Linux] {
             let costs: Vec<_> = rows.iter().map(|row| cost_of(&rows, &row.workload, policy)).collect();
             for (row, cost) in rows.iter_mut().zip(costs) {
-                let ratio = cost.map(|cost| row.cost as f64 / cost as f64);
+                let ratio = cost.filter(|cost| *cost > 0).map(|cost| row.cost as f64 / cost as f64);
                 match policy {
                     Policy::Raw => row.ratio_to_raw = ratio,
                     _ => row.ratio_to_linux = ratio,
                 }
             }
         }
-        Ok(Self { hypervisor, unit: UNIT, rows })
+        let Measured { name, setup, unit } = measured;
+        Ok(Self { hypervisor: Hypervisor { name, setup }, unit, rows })
     }
 
     /// Drops the rows of all policies but one.
@@ -87,7 +116,7 @@ impl Row {
             updates,
             hypercalls: hypercalls?,
             cost,
-            cost_per_update: cost as f64 / updates as f64,
+            cost_per_update: (updates > 0).then(|| cost as f64 / updates as f64),
             ratio_to_raw: None,
             ratio_to_linux: None,
             longest_masked: longest_masked?,
@@ -99,7 +128,7 @@ impl Row {
         [
             grouped(self.hypercalls),
             grouped(self.cost),
-            format!("{:.1}", self.cost_per_update),
+            self.cost_per_update.map_or_else(String::new, |cost| format!("{cost:.1}")),
             ratio(self.ratio_to_raw),
             ratio(self.ratio_to_linux),
             grouped(self.longest_masked),
@@ -112,9 +141,10 @@ mod tests {
     use super::*;
 
     fn bench() -> Bench {
-        let setup = Setup { xen: "4.17".to_owned(), qemu: "7.2".to_owned(), processor: "any" };
+        let setup = Some(Setup { xen: "4.17".to_owned(), qemu: "7.2".to_owned(), processor: "any" });
+        let measured = Measured { name: "xen", setup, unit: "instructions" };
         let lines = ["zap pv-mmu 512 1 3000 2500", "zap linux 512 0 8000 0", "zap raw 512 1 2000 0"];
-        Bench::read(setup, &lines.map(str::to_owned)).unwrap()
+        Bench::read(measured, &lines.map(str::to_owned)).unwrap()
     }
 
     #[test]
@@ -130,6 +160,20 @@ mod tests {
         bench.keep(Some("pv-mmu"));
         assert_eq!((bench.rows.len(), bench.rows[0].ratio_to_linux), (1, Some(0.375)));
         assert!(bench.text().contains("0.375"), "{}", bench.text());
+    }
+
+    #[test]
+    fn what_updates_nothing_has_no_cost_for_each() {
+        let row = Row::read("empty pv-mmu 0 0 60 0").unwrap();
+        assert_eq!((row.cost, row.cost_per_update, &*row.cells()[2]), (60, None, ""));
+    }
+
+    #[test]
+    fn a_page_has_every_row_and_nothing_from_elsewhere() {
+        let page = super::super::html::page(&bench());
+        let rows = ["zap", "pv-mmu", "linux", "raw", "3,000", "0.375", "prefers-color-scheme"];
+        assert!(rows.iter().all(|part| page.contains(part)), "{page}");
+        assert!(!page.contains("http") && !page.contains("<script"), "{page}");
     }
 
     #[test]

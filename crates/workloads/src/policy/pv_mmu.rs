@@ -231,15 +231,16 @@ fn move_all<G: Ground>(
     })
 }
 
+/// Nothing is gained by a region: what the entry held has to be known before it is set again.
 #[inline(never)]
 fn copy_on_write<G: Ground>(job: &Job, ground: &G, task: &mut TaskState, gathered: &mut Gathered) -> Result<(), Error> {
-    in_region(ground, task, |region| {
-        let slot = first(ground, 0);
-        gathered.add(region.get_and_clear(slot)?.pte());
-        region.mmuext(MmuextOp::InvlpgAll { address: ground.address(0) });
-        region.set_pte(slot, wanted(job)(0));
-        Ok(())
-    })
+    let slot = first(ground, 0);
+    let mut outside = Mmu::new(ground.platform()).outside(task, ground.task());
+    let (held, owed) = outside.get_and_clear(slot)?;
+    gathered.add(held.pte());
+    owed.flush_page_everywhere(ground.address(0))?;
+    outside.set_pte(slot, wanted(job)(0))?.not_cached();
+    Ok(())
 }
 
 /// As many as fit go out together.

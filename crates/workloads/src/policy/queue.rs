@@ -3,7 +3,7 @@
 //!
 //! NetBSD's `xpq_queue` (2048 updates on each vCPU, `x86_xpmap.c`), FreeBSD's (128, its i386 `pmap`) and libxc's
 //! (1024 for each handle, `xc_add_mmu_update`). None of them knows regions: what a region is here is what they queue
-//! until somebody hands it over, with interrupts off while they do. What a kernel does by an atomic elsewhere is a read and
+//! until somebody hands it over. What a kernel does by an atomic elsewhere is a read and
 //! an update of one.
 
 use hypercall::{Hypervisor as _, MmuUpdate, Operation, Pte, PteFlags, PteSlot, Subject, issue_operation};
@@ -13,26 +13,35 @@ use super::peer::Peer;
 use crate::{Error, Ground, ground::At};
 
 /// NetBSD's.
-pub(crate) type NetBsd = Queue<2048>;
+pub(crate) type NetBsd = Queue<2048, true>;
 /// FreeBSD's.
-pub(crate) type FreeBsd = Queue<128>;
-/// libxc's.
-pub(crate) type Libxc = Queue<1024>;
+pub(crate) type FreeBsd = Queue<128, true>;
+/// libxc's, which is a process's own.
+pub(crate) type Libxc = Queue<1024, false>;
 
-/// Up to `N` updates.
-pub(crate) struct Queue<const N: usize> {
+/// Up to `N` updates; `MASKS`: interrupts are off while one is put in (`splvm`, `critical_enter`).
+pub(crate) struct Queue<const N: usize, const MASKS: bool> {
     updates: [MmuUpdate; N],
     used: usize,
 }
 
-impl<const N: usize> Queue<N> {
+impl<const N: usize, const MASKS: bool> Queue<N, MASKS> {
     #[inline]
     fn push<G: Ground>(&mut self, ground: &G, update: MmuUpdate) -> Result<(), Error> {
+        if MASKS {
+            ground.platform().with_vcpu(|_, _| self.put(update));
+        } else {
+            self.put(update);
+        }
+        if self.used == N { self.hand_over(ground) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn put(&mut self, update: MmuUpdate) {
         if let Some(place) = self.updates.get_mut(self.used) {
             *place = update;
             self.used += 1;
         }
-        if self.used == N { self.hand_over(ground) } else { Ok(()) }
     }
 
     fn hand_over<G: Ground>(&mut self, ground: &G) -> Result<(), Error> {
@@ -51,7 +60,7 @@ impl<const N: usize> Queue<N> {
     }
 }
 
-impl<G: Ground, const N: usize> Peer<G> for Queue<N> {
+impl<G: Ground, const N: usize, const MASKS: bool> Peer<G> for Queue<N, MASKS> {
     fn new() -> Self {
         Self { updates: [MmuUpdate::new(PteSlot::from_bits(0), Pte::EMPTY); N], used: 0 }
     }

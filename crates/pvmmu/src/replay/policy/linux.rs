@@ -111,6 +111,8 @@ const fn extends(source: Source, operation: &Operation) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hypercall::MmuextOp;
+
     use super::*;
     use crate::replay::testing::{Bench, mmuext, remap, step, update, work};
 
