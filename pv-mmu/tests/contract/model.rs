@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) poison: BTreeSet<u64>,
     /// An entry whose updates are refused.
     pub(crate) refused_slot: Option<PteSlot>,
+    /// Whether a refusal claims that every operation of its call was done.
+    pub(crate) overstates: bool,
     /// Whether multicalls are refused.
     pub(crate) no_multicall: bool,
     /// Another processor, which may use any entry at any moment.
@@ -105,12 +107,12 @@ impl State {
         }
     }
 
-    fn run(&mut self, operations: impl Iterator<Item = Operation>) -> Outcome {
-        let mut done = 0;
+    fn run(&mut self, operations: impl ExactSizeIterator<Item = Operation>) -> Outcome {
+        let (mut done, count) = (0, operations.len() as u32);
         for operation in operations {
             match self.apply(operation) {
                 Ok(()) => done += 1,
-                Err(errno) => return Outcome::refused(done, errno),
+                Err(errno) => return Outcome::refused(if self.overstates { count } else { done }, errno),
             }
         }
         Outcome::all(done)
