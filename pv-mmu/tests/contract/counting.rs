@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use hypercall::{Mfn, PteSlot};
+use hypercall::{Mfn, Pte, PteSlot};
 use pv_mmu::{Context, FlushReason, Operations, Profile, Stats, TaskState, VcpuQueue};
 
 use crate::{
@@ -99,4 +99,22 @@ fn r17_the_outermost_leave_is_counted_apart_from_the_others() {
     }
     let by = kernel.mmu().stats().flushes_by_reason;
     assert_eq!((by[FlushReason::NestedLeave as usize], by[FlushReason::Leave as usize]), (2, 1));
+}
+
+#[test]
+fn r17_what_waits_is_counted_as_pending_and_r18_nothing_while_counting_is_off() {
+    let (_model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    (0..3).for_each(|n| region.set_pte(slot(n), pte(1)));
+    let stats = kernel.mmu().stats();
+    assert_eq!((stats.queued, stats.pending, stats.applied), (3, 3, 0));
+    region.flush();
+    kernel.mmu().count(false);
+    let before = kernel.mmu().stats();
+    (0..3).for_each(|n| region.set_pte(slot(n), Pte::EMPTY));
+    region.set_ptes(slot(4), 2, |_| pte(1)).unwrap();
+    region.leave().unwrap();
+    kernel.mmu().outside(&mut task, kernel.task()).set_pte(slot(0), pte(1)).unwrap().not_cached();
+    assert_eq!(kernel.mmu().stats(), before);
 }

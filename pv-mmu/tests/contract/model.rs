@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) hypercalls: Vec<usize>,
     /// Values that are refused.
     pub(crate) poison: BTreeSet<u64>,
+    /// An operation that is refused.
+    pub(crate) refused: Option<Operation>,
     /// An entry whose updates are refused.
     pub(crate) refused_slot: Option<PteSlot>,
     /// Whether a refusal claims that every operation of its call was done.
@@ -76,6 +78,9 @@ impl State {
     }
 
     fn apply(&mut self, operation: Operation) -> Result<(), Errno> {
+        if self.refused == Some(operation) {
+            return Err(Errno::INVAL);
+        }
         if let Operation::Update { update, .. } = operation {
             if self.poison.contains(&update.value) || self.refused_slot.is_some_and(|slot| slot.same_entry(update.slot))
             {

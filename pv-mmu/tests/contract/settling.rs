@@ -1,6 +1,6 @@
 //! R3, R14: what becomes of the operations behind a refused one.
 
-use hypercall::{Errno, MmuextOp, Operation, Pte};
+use hypercall::{Errno, Level, Mfn, MmuextOp, Operation, Pte};
 use pv_mmu::{Callback, Operations, Region, Status, TaskState};
 
 use crate::{
@@ -188,6 +188,22 @@ fn r14_a_refusal_is_named_even_where_the_hypervisor_counts_it_as_done() {
         let failures = region.leave().unwrap_err();
         let named: Vec<_> = failures.iter().map(|failure| *failure.operation()).collect();
         assert_eq!(named, [update(slot(1), pte(REFUSED))]);
+    }
+}
+
+#[test]
+fn r14_a_refusal_among_operations_of_one_call_is_that_operations() {
+    for at in 0..4 {
+        let (model, kernel) = kernel::<false>();
+        let mut task = TaskState::new();
+        let pins = [0, 1, 2, 3].map(|n| mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(n) }));
+        model.0.borrow_mut().refused = Some(pins[at]);
+        let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        pins.iter().for_each(|pin| region.operation(pin));
+        let failures = region.leave().unwrap_err();
+        let named: Vec<_> = failures.iter().map(|failure| (*failure.operation(), failure.errno())).collect();
+        assert_eq!(named, [(pins[at], Some(Errno::INVAL))]);
+        assert_eq!(model.0.borrow().applied.len(), 3);
     }
 }
 

@@ -191,6 +191,8 @@ fn a_table_that_is_still_pointed_to_stays_live() {
     let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
     outside.set_upper(scene.at, Pte::new(live.frame(), TABLE)).unwrap().not_cached();
     let kept = live.retire(&mut outside).unwrap_err();
+    assert!(format!("{kept}").contains("live L1 table in mfn"), "{kept}");
+    assert!(format!("{kept}").contains("was not given up"), "{kept}");
     assert_eq!((kept.failure.errno(), scene.kind(5)), (Some(Errno::BUSY), (FrameType::Table(Level::L1), true)));
     outside.set_upper(scene.at, Pte::EMPTY).unwrap().deferred();
     let draft = kept.live.retire(&mut outside).unwrap();
@@ -232,6 +234,8 @@ fn a_rewritten_table_that_is_refused_is_a_draft() {
     let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
     let forbidden = Pte::new(world.tables[0], RW);
     let refused = live.rewrite(&mut outside, 512, |n, old| Some(if n == 7 { forbidden } else { old }));
+    let told = refused.as_ref().map_or_else(ToString::to_string, |live| format!("{live:?}"));
+    assert!(told.contains("draft of an L1 table") && told.contains("was not made live"), "{told}");
     let Err(NotRewritten::Validated(refused)) = refused else { panic!("{refused:?}") };
     assert_eq!((refused.failure.errno(), refused.draft.load(7)), (Some(Errno::BUSY), forbidden));
     assert_eq!(scene.kind(5).0, FrameType::Writable);
