@@ -14,3 +14,5 @@ cargo run --release -- conform --ops 10000000 --preempt random
 cargo run --release -- explore S60 --operations 4 --deviations 2
 cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu
+# Every change of pv-mmu/src is noticed or explained. Figures in docs/decisions/mutants.md.
+ci/mutants.sh

@@ -3,6 +3,8 @@
 use hypercall::{Errno, Level, Mfn, MmuextOp, Operation, Pte};
 use pv_mmu::{Callback, Operations, Region, Status, TaskState};
 
+#[cfg(feature = "caller-location")]
+use crate::{kernel::Kernel, model::Model};
 use crate::{
     small::{Small, held, kernel, poison, pte, slot},
     world::{invlpg, mmuext, update},
@@ -222,4 +224,23 @@ fn a_callback_beyond_the_room_for_them_is_not_lost() {
     }
     region.leave().unwrap();
     assert_eq!(RUNS.load(Ordering::Relaxed), 40);
+}
+
+#[cfg(feature = "caller-location")]
+#[test]
+fn r14_the_last_operation_that_there_is_room_for_names_its_line_too() {
+    let model = Model::default();
+    let kernel = Kernel::<Model, Model, 8, 32, 20>::new(model.clone(), [model.clone()]);
+    let mut task = TaskState::new();
+    // 3 words for each pin, 4 for each switch of the FPU: the last pin takes the last 3 of 20.
+    let pin = |n| mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(n) });
+    model.0.borrow_mut().refused = Some(pin(9));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    (0..3).for_each(|n| region.operation(&pin(n)));
+    (0..2).for_each(|_| region.operation(&Operation::FpuTaskswitch { set: true }));
+    region.operation(&pin(9));
+    let line = line!() - 1;
+    let failures = region.leave().unwrap_err();
+    assert_eq!(kernel.mmu().stats().largest_batch, 6);
+    assert_eq!(failures.iter().next().and_then(|failure| failure.caller()).map(|caller| caller.line()), Some(line));
 }
