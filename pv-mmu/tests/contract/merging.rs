@@ -15,8 +15,7 @@ fn arrivals(ask: impl FnOnce(&mut Region<'_, Small>)) -> Vec<Operation> {
     let mut region = kernel.mmu().enter(&mut task, kernel.task());
     ask(&mut region);
     region.leave().unwrap();
-    let applied = model.0.borrow().applied.clone();
-    applied
+    model.0.take().applied
 }
 
 fn flags(pte: Pte, more: PteFlags) -> Pte {

@@ -238,6 +238,30 @@ fn a_used_entry_grows_old_and_stays_dirty() {
 }
 
 #[test]
+fn a_swap_entry_has_no_age_whatever_its_bits_are() {
+    let (model, kernel) = kernel();
+    preset(&model, 0, Pte::from_bits(0x7060));
+    preset(&model, 1, pte(1, RW));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    assert!(!region.test_and_clear_young(slot(0)) && !region.test_and_clear_young(slot(1)));
+    region.leave().unwrap();
+    assert!(applied(&model).is_empty());
+}
+
+#[test]
+fn a_used_entry_whose_change_is_refused_is_refused_once_and_stays_as_it_was() {
+    let (model, kernel) = kernel();
+    preset(&model, 0, pte(1, RW | USED));
+    model.0.borrow_mut().refused_slot = Some(slot(0));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    assert!(region.test_and_clear_young(slot(0)));
+    assert_eq!(region.leave().unwrap_err().count(), 1);
+    assert_eq!(model.read(slot(0)), pte(1, RW | USED));
+}
+
+#[test]
 fn s46_an_entry_is_put_back_as_it_was() {
     let (model, kernel) = kernel();
     preset(&model, 0, pte(1, RW | USED));
