@@ -112,7 +112,9 @@ fn r17_what_waits_is_counted_as_pending_and_r18_nothing_while_counting_is_off() 
     region.flush();
     kernel.mmu().count(false);
     let before = kernel.mmu().stats();
-    (0..3).for_each(|n| region.set_pte(slot(n), Pte::EMPTY));
+    // Writes that join and a flush that is dropped among them.
+    (0..6).for_each(|n| region.set_pte(slot(n / 2), Pte::EMPTY));
+    (0..2).for_each(|_| region.mmuext(invlpg(1)));
     region.set_ptes(slot(4), 2, |_| pte(1)).unwrap();
     region.leave().unwrap();
     kernel.mmu().outside(&mut task, kernel.task()).set_pte(slot(0), pte(1)).unwrap().not_cached();

@@ -244,3 +244,19 @@ fn r14_the_last_operation_that_there_is_room_for_names_its_line_too() {
     assert_eq!(kernel.mmu().stats().largest_batch, 6);
     assert_eq!(failures.iter().next().and_then(|failure| failure.caller()).map(|caller| caller.line()), Some(line));
 }
+
+#[cfg(feature = "caller-location")]
+#[test]
+fn r14_an_upper_entry_names_its_line_wherever_it_stands_in_its_array() {
+    for before in 0..3 {
+        let (model, kernel) = kernel::<false>();
+        let mut task = TaskState::new();
+        poison(&model, pte(REFUSED));
+        let mut region = kernel.mmu().enter(&mut task, kernel.task());
+        (0..before).for_each(|n| region.set_upper(slot(n), pte(1)));
+        region.set_upper(slot(7), pte(REFUSED));
+        let line = line!() - 1;
+        let failures = region.leave().unwrap_err();
+        assert_eq!(failures.iter().next().and_then(|failure| failure.caller()).map(|caller| caller.line()), Some(line));
+    }
+}
