@@ -1,6 +1,6 @@
 //! R3, R14: what becomes of the operations behind a refused one.
 
-use hypercall::{Errno, Level, Mfn, MmuextOp, Operation, Pte};
+use hypercall::{Errno, Level, Mfn, MmuextOp, Pte};
 use pv_mmu::{Callback, Operations, Region, Status, TaskState};
 
 #[cfg(feature = "caller-location")]
@@ -219,8 +219,10 @@ fn a_callback_beyond_the_room_for_them_is_not_lost() {
     let (_model, kernel) = kernel::<false>();
     let mut task = TaskState::new();
     let mut region = kernel.mmu().enter(&mut task, kernel.task());
-    for _ in 0..40 {
-        region.operation_then(&Operation::FpuTaskswitch { set: true }, Callback::new(ran, 0));
+    // The queue has room for 21 of these, and for 16 callbacks.
+    for n in 0..40 {
+        let pin = mmuext(MmuextOp::Pin { level: Level::L1, table: Mfn::new(n) });
+        region.operation_then(&pin, Callback::new(ran, 0));
     }
     region.leave().unwrap();
     assert_eq!(RUNS.load(Ordering::Relaxed), 40);
@@ -237,7 +239,7 @@ fn r14_the_last_operation_that_there_is_room_for_names_its_line_too() {
     model.0.borrow_mut().refused = Some(pin(9));
     let mut region = kernel.mmu().enter(&mut task, kernel.task());
     (0..3).for_each(|n| region.operation(&pin(n)));
-    (0..2).for_each(|_| region.operation(&Operation::FpuTaskswitch { set: true }));
+    (0..2).for_each(|_| region.operation(&hypercall::Operation::FpuTaskswitch { set: true }));
     region.operation(&pin(9));
     let line = line!() - 1;
     let failures = region.leave().unwrap_err();
