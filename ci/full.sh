@@ -16,3 +16,5 @@ cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
 # Tasks preempted and moved on the real Xen. Figures in docs/decisions/exploring.md.
 cargo run --release -- soak --updates 10000000
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu
+# Every change of pv-mmu/src is noticed or explained. Figures in docs/decisions/mutants.md.
+ci/mutants.sh

@@ -13,7 +13,8 @@ version_of() {
 
 for tool in "$@"; do
     version=$(version_of "$tool")
-    if [ "$("target/tools/bin/$tool" --version 2>/dev/null)" != "$tool $version" ]; then
+    # Cargo knows what it installed; a subcommand of cargo need not answer to `--version` alone.
+    if ! cargo install --list --root target/tools | grep -qxF "$tool v$version:"; then
         # Built once and run for seconds: a fast build matters more than a fast tool.
         CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=target/tools/build \
             cargo install --quiet --locked --root target/tools --version "$version" "$tool"

@@ -223,7 +223,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     fn flush_tlbs_again<H: Hypervisor>(&mut self, from: usize, hypervisor: &mut H) {
         for call in from..self.batch.len() {
             let Some(entry) = self.batch.entry(call) else { break };
-            if !matches!(entry.kind, EntryKind::Mmuext(_)) || !self.is_tlb_flush_only(call, entry) {
+            if !self.is_tlb_flush_only(call, entry) {
                 continue;
             }
             self.attempt(call, entry, 0, FailurePolicy::Continue, hypervisor);

@@ -32,6 +32,8 @@ pub(crate) struct Kernel<
     /// Reports the referee has been told of.
     passed: Cell<usize>,
     pub(crate) settled: RefCell<Vec<Mfn>>,
+    /// Steps taken: each masks upcalls once.
+    pub(crate) steps: Cell<usize>,
     /// Runs before each step, with the vCPU released: an upcall, a preemption.
     pub(crate) between_steps: RefCell<Option<Box<dyn FnOnce()>>>,
     task: TaskContext,
@@ -54,6 +56,7 @@ impl<H: Hypervisor, M: Memory, const U: usize, const C: usize, const W: usize, c
             reports: RefCell::default(),
             passed: Cell::default(),
             settled: RefCell::default(),
+            steps: Cell::default(),
             between_steps: RefCell::default(),
             task: TaskContext::in_user_space(),
             interrupt: InterruptContext::in_user_space(),
@@ -115,6 +118,7 @@ impl<H: Hypervisor, M: Memory, const U: usize, const C: usize, const W: usize, c
         if let Some(upcall) = upcall {
             upcall();
         }
+        self.steps.set(self.steps.get() + 1);
         let mut vcpu = self.vcpus[self.current.get()].borrow_mut();
         let (queue, hypervisor) = &mut *vcpu;
         step(queue, hypervisor)

@@ -24,8 +24,12 @@ pub(crate) struct State {
     pub(crate) hypercalls: Vec<usize>,
     /// Values that are refused.
     pub(crate) poison: BTreeSet<u64>,
+    /// An operation that is refused.
+    pub(crate) refused: Option<Operation>,
     /// An entry whose updates are refused.
     pub(crate) refused_slot: Option<PteSlot>,
+    /// Whether a refusal claims that every operation of its call was done.
+    pub(crate) overstates: bool,
     /// Whether multicalls are refused.
     pub(crate) no_multicall: bool,
     /// Another processor, which may use any entry at any moment.
@@ -74,6 +78,9 @@ impl State {
     }
 
     fn apply(&mut self, operation: Operation) -> Result<(), Errno> {
+        if self.refused == Some(operation) {
+            return Err(Errno::INVAL);
+        }
         if let Operation::Update { update, .. } = operation {
             if self.poison.contains(&update.value) || self.refused_slot.is_some_and(|slot| slot.same_entry(update.slot))
             {
@@ -105,12 +112,12 @@ impl State {
         }
     }
 
-    fn run(&mut self, operations: impl Iterator<Item = Operation>) -> Outcome {
-        let mut done = 0;
+    fn run(&mut self, operations: impl ExactSizeIterator<Item = Operation>) -> Outcome {
+        let (mut done, count) = (0, operations.len() as u32);
         for operation in operations {
             match self.apply(operation) {
                 Ok(()) => done += 1,
-                Err(errno) => return Outcome::refused(done, errno),
+                Err(errno) => return Outcome::refused(if self.overstates { count } else { done }, errno),
             }
         }
         Outcome::all(done)

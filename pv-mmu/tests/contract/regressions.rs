@@ -2,37 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hypercall::{DomId, Mfn, MmuextOp, Operation, Pte, PteFlags, PteSlot, VaFlush, VcpuId, VcpuMask, VirtAddr};
+use hypercall::{DomId, Mfn, MmuextOp, Operation, Pte, PteFlags, VaFlush, VcpuId, VcpuMask, VirtAddr};
 use pv_mmu::{Callback, Context, Operations, Profile, ReadModifyWrite, Report, Status, TaskState, VcpuQueue};
 
 use crate::{
     kernel::Kernel,
     model::Model,
+    small::{held, kernel, poison, pte, slot},
     world::{invlpg, preserving},
 };
-
-type Small<const STOP: bool = false> = Kernel<Model, Model, 8, 8, 64, STOP>;
-
-fn kernel<const STOP: bool>() -> (Model, Small<STOP>) {
-    let model = Model::default();
-    (model.clone(), Kernel::new(model.clone(), [model.clone(), model]))
-}
-
-fn slot(n: usize) -> PteSlot {
-    PteSlot::of(Mfn::new(1), n)
-}
-
-fn pte(n: u64) -> Pte {
-    Pte::from_bits(n << 12 | 1)
-}
-
-fn poison(model: &Model, pte: Pte) {
-    model.0.borrow_mut().poison.insert(pte.bits());
-}
-
-fn held(model: &Model, n: usize) -> u64 {
-    model.0.borrow().entries.get(&slot(n).address()).copied().unwrap_or(0)
-}
 
 #[test]
 fn r2_an_unmap_is_not_lost_with_the_refused_map_behind_it() {

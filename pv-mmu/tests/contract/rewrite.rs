@@ -106,7 +106,9 @@ fn an_entry_that_is_not_emptied_is_not_told_as_emptied() {
     let failures = region.leave().unwrap_err();
     assert_eq!((failures.count(), model.read(slot(1))), (1, pte(1, RW)));
     let mut outside = kernel.mmu().outside(&mut task, kernel.task());
-    assert_eq!(outside.get_and_clear(slot(1)).map(|(held, _)| held.slot()).unwrap_err().slot, slot(1));
+    let refused = outside.get_and_clear(slot(1)).map(|(held, _)| held.slot()).unwrap_err();
+    assert_eq!((refused.slot, refused.to_string().contains("was not emptied")), (slot(1), true));
+    assert_eq!(outside.read_pte(slot(1)), pte(1, RW));
     assert_eq!(kernel.failed().len(), 1);
 }
 
@@ -127,6 +129,66 @@ fn bad_ranges_and_full_buffers_change_nothing() {
     assert!(harvest.finish().is_empty());
     region.leave().unwrap();
     assert!(model.0.borrow().hypercalls.is_empty());
+}
+
+#[test]
+fn the_room_left_in_a_buffer_is_told() {
+    let (model, kernel) = kernel();
+    (0..3).for_each(|n| preset(&model, n, pte(n as u64, RW)));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    let mut buffer = HeldBuffer::<3>::new();
+    let mut harvest = region.harvest(&mut buffer);
+    harvest.get_and_clear(slot(1)).unwrap();
+    assert_eq!((harvest.room(), format!("{harvest:?}").contains("room: 2")), (2, true), "{harvest:?}");
+    let full = harvest.get_and_clear_range(slot(0), 3).unwrap_err();
+    assert_eq!((full, full.to_string().contains("2 more entries")), (HarvestError::Full { room: 2 }, true));
+    harvest.get_and_clear_range(slot(3), 2).unwrap();
+    assert_eq!(harvest.room(), 2, "what is empty takes none");
+    assert_eq!(harvest.finish().len(), 1);
+    region.leave().unwrap();
+}
+
+#[test]
+fn notes_are_gathered_from_whichever_table_the_entry_is_in() {
+    let (model, kernel) = kernel();
+    let elsewhere = |n| PteSlot::of(Mfn::new(2), n);
+    let places = [slot(1), elsewhere(1), elsewhere(2), slot(2)];
+    for at in places {
+        model.0.borrow_mut().entries.insert(at.address(), pte(1, RW).bits());
+    }
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    let mut buffer = HeldBuffer::<4>::new();
+    let mut harvest = region.harvest(&mut buffer);
+    places.into_iter().for_each(|at| harvest.get_and_clear(at).unwrap());
+    model.0.borrow_mut().touch(elsewhere(1), Use::Store);
+    model.0.borrow_mut().touch(slot(2), Use::Load);
+    let held = harvest.finish();
+    let noted: Vec<_> = held.iter().map(|held| (held.was_accessed(), held.was_dirty())).collect();
+    assert_eq!(noted, [(false, false), (true, true), (false, false), (true, false)]);
+    assert!(held.iter().all(|held| held.was_present() && held.frame() == pte(1, RW).frame()));
+    region.leave().unwrap();
+}
+
+#[test]
+fn a_change_of_a_range_knows_the_notes_below_what_is_pending() {
+    let (model, kernel) = kernel();
+    (3..6).for_each(|n| preset(&model, n, pte(n as u64, if n == 4 { RW | USED } else { RW })));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    (3..6).for_each(|n| region.commit_pte(slot(n), pte(n as u64, RO)));
+    let mut known = Vec::new();
+    region
+        .modify_range(slot(3), 3, |_, entry| {
+            known.push((entry.frame(), entry.flags(), entry.noted_so_far(), entry.is_writable()));
+            None
+        })
+        .unwrap();
+    let frame = |n: u64| pte(n, RO).frame();
+    let none = PteFlags::NONE;
+    assert_eq!(known, [(frame(3), RO, none, false), (frame(4), RO, USED, false), (frame(5), RO, none, false)]);
+    region.leave().unwrap();
 }
 
 #[test]
@@ -173,6 +235,30 @@ fn a_used_entry_grows_old_and_stays_dirty() {
     (0..5).for_each(|n| assert_eq!(model.read(slot(n)), after[n]));
     // Only the entry whose dirty bit may yet be set needs two updates.
     assert_eq!(model.0.borrow().hypercalls, [3, 1]);
+}
+
+#[test]
+fn a_swap_entry_has_no_age_whatever_its_bits_are() {
+    let (model, kernel) = kernel();
+    preset(&model, 0, Pte::from_bits(0x7060));
+    preset(&model, 1, pte(1, RW));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    assert!(!region.test_and_clear_young(slot(0)) && !region.test_and_clear_young(slot(1)));
+    region.leave().unwrap();
+    assert!(applied(&model).is_empty());
+}
+
+#[test]
+fn a_used_entry_whose_change_is_refused_is_refused_once_and_stays_as_it_was() {
+    let (model, kernel) = kernel();
+    preset(&model, 0, pte(1, RW | USED));
+    model.0.borrow_mut().refused_slot = Some(slot(0));
+    let mut task = TaskState::new();
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    assert!(region.test_and_clear_young(slot(0)));
+    assert_eq!(region.leave().unwrap_err().count(), 1);
+    assert_eq!(model.read(slot(0)), pte(1, RW | USED));
 }
 
 #[test]

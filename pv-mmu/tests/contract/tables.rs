@@ -191,6 +191,8 @@ fn a_table_that_is_still_pointed_to_stays_live() {
     let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
     outside.set_upper(scene.at, Pte::new(live.frame(), TABLE)).unwrap().not_cached();
     let kept = live.retire(&mut outside).unwrap_err();
+    assert!(format!("{kept}").contains("live L1 table in mfn"), "{kept}");
+    assert!(format!("{kept}").contains("was not given up"), "{kept}");
     assert_eq!((kept.failure.errno(), scene.kind(5)), (Some(Errno::BUSY), (FrameType::Table(Level::L1), true)));
     outside.set_upper(scene.at, Pte::EMPTY).unwrap().deferred();
     let draft = kept.live.retire(&mut outside).unwrap();
@@ -224,6 +226,58 @@ fn few_changes_are_updates_and_many_are_stores_to_the_same_end() {
 }
 
 #[test]
+fn how_many_changes_are_many_depends_on_how_full_the_table_is() {
+    for (present, changes, hypercalls) in [(3, 100, 2), (512, 100, 1), (3, 3, 1), (512, 300, 2)] {
+        let world = World::strict();
+        let scene = Scene::new(&world);
+        let live = scene.validated(scene.filled(5, present));
+        assert_eq!((live.level(), live.attached_at()), (Level::L1, None));
+        let mut task = TaskState::new();
+        let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
+        world.take_calls();
+        let live = live.rewrite(&mut outside, changes, |n, _| (n < changes).then(|| world.page(10 + n % 60))).unwrap();
+        assert_eq!(world.take_calls().len(), hypercalls, "{changes} changes of {present} entries");
+        let frame = |n: usize| world.memory(live.slot(n)).frame();
+        assert_eq!((frame(0), frame(changes - 1)), (world.pages[10], world.pages[10 + (changes - 1) % 60]));
+        world.xen.audit().unwrap();
+    }
+}
+
+#[test]
+fn a_table_attached_again_where_it_is_stays_there() {
+    let world = World::strict();
+    let scene = Scene::new(&world);
+    let mut task = TaskState::new();
+    let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
+    let draft = scene.filled(5, 3);
+    assert_eq!(draft.level(), Level::L1);
+    let mut live = draft.attach(&mut outside, scene.at, TABLE).unwrap();
+    live.attach(&mut outside, scene.at, TABLE).unwrap();
+    assert_eq!((world.memory(scene.at).frame(), live.attached_at()), (live.frame(), Some(scene.at)));
+    scene.touch(1).unwrap();
+    assert!(live.retire(&mut outside).is_ok());
+    world.xen.audit().unwrap();
+}
+
+#[test]
+fn a_draft_lets_go_of_the_tables_it_points_to_and_of_no_other() {
+    let world = World::strict();
+    let scene = Scene::new(&world);
+    let mut task = TaskState::new();
+    let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
+    let directory = Draft::new(Page { xen: &world.xen, frame: world.pages[6] }, Level::L2);
+    let directory = directory.validate(&mut outside).unwrap();
+    let mut inner = scene.filled(5, 3).attach(&mut outside, directory.slot(3), TABLE).unwrap();
+    let mut other = scene.filled(7, 3).attach(&mut outside, scene.at, TABLE).unwrap();
+    let mut directory = directory.retire(&mut outside).unwrap();
+    assert!(!directory.unlink(&mut other) && directory.unlink(&mut inner) && !directory.unlink(&mut inner));
+    assert_eq!((directory.load(3), inner.attached_at(), other.attached_at()), (Pte::EMPTY, None, Some(scene.at)));
+    assert_eq!(inner.retire(&mut outside).unwrap().entries().count(), 3);
+    assert_eq!(other.retire(&mut outside).unwrap().entries().count(), 3);
+    world.xen.audit().unwrap();
+}
+
+#[test]
 fn a_rewritten_table_that_is_refused_is_a_draft() {
     let world = World::strict();
     let scene = Scene::new(&world);
@@ -232,6 +286,8 @@ fn a_rewritten_table_that_is_refused_is_a_draft() {
     let mut outside = scene.kernel.mmu().outside(&mut task, scene.kernel.task());
     let forbidden = Pte::new(world.tables[0], RW);
     let refused = live.rewrite(&mut outside, 512, |n, old| Some(if n == 7 { forbidden } else { old }));
+    let told = refused.as_ref().map_or_else(ToString::to_string, |live| format!("{live:?}"));
+    assert!(told.contains("draft of an L1 table") && told.contains("was not made live"), "{told}");
     let Err(NotRewritten::Validated(refused)) = refused else { panic!("{refused:?}") };
     assert_eq!((refused.failure.errno(), refused.draft.load(7)), (Some(Errno::BUSY), forbidden));
     assert_eq!(scene.kind(5).0, FrameType::Writable);
