@@ -35,6 +35,8 @@ faults! {
     HandlerWaits,
     /// R7: the switch hands nothing over.
     SwitchKeeps,
+    /// R8: of two updates that the switch hands over, the second stays in the queue too.
+    SwitchLeavesOne,
     /// R13: what a full queue hands over is handed over twice.
     CapacityRepeats,
     /// R9: a batch is handed over in one step and forgotten in the next.

@@ -446,11 +446,13 @@ impl<'a, D: Design> Cpu<'a, D> {
     fn apart(&self, other: impl FnOnce()) {
         let fiber = self.fiber();
         let kept = (fiber.digest.get(), fiber.wish.take(), fiber.request.take(), fiber.steps.get());
+        let observes = fiber.observes.take();
         other();
         fiber.digest.set(kept.0);
         fiber.wish.set(kept.1);
         fiber.request.set(kept.2);
         fiber.steps.set(kept.3);
+        fiber.observes.set(observes);
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Fiber {
     pub(crate) ended: Cell<bool>,
     /// Whether bottom halves are off.
     pub(crate) soft_off: Cell<bool>,
+    /// Whether what it asks the library for is no more than to count or not to.
+    pub(crate) observes: Cell<bool>,
     /// Steps against a vCPU it has taken.
     pub(crate) steps: Cell<u32>,
 }

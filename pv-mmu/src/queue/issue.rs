@@ -13,9 +13,9 @@
 //! Otherwise they are reported as not attempted (R14). Each operation is handed over at most once
 //! successfully (R13).
 
-use hypercall::{Entry, EntryKind, Hypervisor, Operation, Outcome, issue_operation};
+use hypercall::{Entry, EntryKind, Hypervisor, Operation, Outcome, Subject, issue_operation};
 
-use super::{CLOSED, Position, VcpuQueue};
+use super::{CLOSED, Height, Position, VcpuQueue};
 use crate::{Failure, FailurePolicy, Status, planted::Fault, stats::FlushReason};
 
 /// Where something went wrong.
@@ -270,7 +270,15 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         {
             let _again = self.hand_over(hypervisor);
         }
+        let second = self.batch.updates().get(1).copied();
         self.forget();
+        if self.planted.has(Fault::SwitchLeavesOne)
+            && reason == FlushReason::Switch
+            && let Some(update) = second
+        {
+            self.asked();
+            let _left = self.append_update(update, Subject::SELF, Height::Leaf);
+        }
     }
 
     pub(super) fn forget(&mut self) {

@@ -1,6 +1,6 @@
 //! This library: laziness is task state, the queue is the vCPU's, each step is undivided.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 
 use hypercall::{
@@ -9,6 +9,7 @@ use hypercall::{
 };
 use mock_xen::{
     MockVcpu,
+    referee::Rule,
     testing::{Answer, Failed},
 };
 use pv_mmu::{
@@ -47,10 +48,13 @@ impl From<scenario::Profile> for Profile {
 pub(crate) struct Gate<'a> {
     cpu: Cpu<'a, PvMmu>,
     vcpu: VcpuId,
+    /// Whether it has been used.
+    has_issued: Cell<bool>,
 }
 
 impl Gate<'_> {
     fn issue<T: Hash>(&self, call: impl FnOnce(&mut MockVcpu<'_>) -> T) -> T {
+        self.has_issued.set(true);
         self.cpu.point(What::Hypercall);
         let gap = |point| self.cpu.point(What::Between(point));
         let answer = call(&mut self.cpu.machine.fixture.xen.vcpu(self.vcpu).pausing(&gap));
@@ -102,13 +106,16 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
             let mut queue = shared[vcpu].borrow_mut();
             self.mix(&*queue);
             self.asked(|slot| queue.waiting().filter_map(|operation| written(&operation, slot)).last());
+            let held: Vec<Operation> = queue.waiting().collect();
             let in_step = &self.machine.vcpus[vcpu].in_step;
             in_step.set(true);
-            let answer = step(&mut queue, &mut Gate { cpu: *self, vcpu: VcpuId::new(vcpu as u32) });
+            let mut gate = Gate { cpu: *self, vcpu: VcpuId::new(vcpu as u32), has_issued: Cell::new(false) };
+            let answer = step(&mut queue, &mut gate);
             in_step.set(false);
             if queue.pending() == 0 {
                 self.not_taken();
             }
+            self.check_step(&held, &queue, gate.has_issued.get());
             self.check(&queue.counts());
             answer
         })
@@ -146,6 +153,18 @@ impl<'a> Platform for Cpu<'a, PvMmu> {
 }
 
 impl Cpu<'_, PvMmu> {
+    /// What a step may not leave behind: `held` is what was queued when it began.
+    fn check_step(&self, held: &[Operation], queue: &Queue, has_issued: bool) {
+        if self.fiber().observes.get() && !queue.waiting().eq(held.iter().copied()) {
+            self.machine.note(Found::Assertion { rule: Rule::R18, what: "an observer has changed what is queued" });
+        }
+        // Handing over and forgetting are one step: between two, an interrupt would hand it over again.
+        let keeps = || queue.waiting().take(held.len()).eq(held.iter().copied());
+        if has_issued && !held.is_empty() && keeps() {
+            self.machine.note(Found::Assertion { rule: Rule::R9, what: "a step ends with what it handed over queued" });
+        }
+    }
+
     /// The counts add up at every moment (R17).
     fn check(&self, stats: &Stats) {
         let settled = stats.applied + stats.refused + stats.not_attempted + stats.merged + stats.superseded;
@@ -293,7 +312,9 @@ impl Design for PvMmu {
     }
 
     fn count(cpu: &Cpu<'_, Self>, on: bool) {
+        cpu.fiber().observes.set(true);
         Mmu::new(cpu).count(on);
+        cpu.fiber().observes.set(false);
     }
 
     fn exit(cpu: &Cpu<'_, Self>, local: &mut TaskState) {

@@ -68,7 +68,12 @@ impl Queue {
     }
 
     fn take_writes(&mut self, key: EntryKey, write: Write, is_effective: bool, now: Moment) -> Option<Taken> {
-        let (index, requests) = self.stand_for(key, write, Self::is_in_turn)?;
+        // Nothing that the hypercall under way has cut arrives in it.
+        let freed = if self.cuts_first_of(key, write) { self.narrow_cut(key, write) } else { None };
+        let (index, requests) = match freed {
+            Some(index) => self.take_from(key, index, write),
+            None => self.stand_for(key, write, Self::is_in_turn),
+        }?;
         let (first, last) = (requests.first()?, requests.last()?);
         let overtook = self.overtaken(first.moment, last, is_effective);
         let run = self.chains.get(&key)?.get(index)?.run;
@@ -87,6 +92,19 @@ impl Queue {
     ) -> Option<(usize, Vec<Request>)> {
         let chosen = self.choose_chain(key, |chain| chain.first_for(write), is_likely);
         let index = chosen.or_else(|| self.narrow_cut(key, write))?;
+        self.take_from(key, index, write)
+    }
+
+    /// Whether what `write` stands for first is among what the hypercall under way has cut.
+    fn cuts_first_of(&self, key: EntryKey, write: Write) -> bool {
+        let chosen = self.choose_chain(key, |chain| chain.first_for(write), Self::is_in_turn);
+        let chain = chosen.and_then(|index| self.chains.get(&key)?.get(index));
+        let first = chain.and_then(|chain| self.requests.get(&chain.first_for(write)?));
+        first.is_some_and(|first| matches!(first.standing, Standing::Cut(cut) if self.is_just_cut(cut)))
+    }
+
+    /// The chain of `key` at `index`, and what `write` stands for in it.
+    fn take_from(&mut self, key: EntryKey, index: usize, write: Write) -> Option<(usize, Vec<Request>)> {
         let chain = self.chains.get_mut(&key)?.get_mut(index)?;
         let range = chain.arrive(write)?;
         let moments = chain.moments(range);
