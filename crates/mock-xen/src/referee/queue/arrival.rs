@@ -68,7 +68,11 @@ impl Queue {
     }
 
     fn take_writes(&mut self, key: EntryKey, write: Write, is_effective: bool, now: Moment) -> Option<Taken> {
-        let (index, requests) = self.stand_for(key, write, Self::is_in_turn)?;
+        let freed = if self.is_behind_cut(key, write) { self.narrow_cut(key, write) } else { None };
+        let (index, requests) = match freed {
+            Some(index) => self.take_from(key, index, write),
+            None => self.stand_for(key, write, Self::is_in_turn),
+        }?;
         let (first, last) = (requests.first()?, requests.last()?);
         let overtook = self.overtaken(first.moment, last, is_effective);
         let run = self.chains.get(&key)?.get(index)?.run;
@@ -87,6 +91,21 @@ impl Queue {
     ) -> Option<(usize, Vec<Request>)> {
         let chosen = self.choose_chain(key, |chain| chain.first_for(write), is_likely);
         let index = chosen.or_else(|| self.narrow_cut(key, write))?;
+        self.take_from(key, index, write)
+    }
+
+    /// Whether `write` is looked for behind what the hypercall under way has cut: that does not arrive in it, and
+    /// nothing else is in turn.
+    fn is_behind_cut(&self, key: EntryKey, write: Write) -> bool {
+        let chains = || self.chains.get(&key).into_iter().flatten();
+        let is_just_cut = |request: &Request| matches!(request.standing, Standing::Cut(cut) if self.is_just_cut(cut));
+        let mut writes = chains().flat_map(Chain::all).filter_map(|moment| self.requests.get(&moment));
+        let mut firsts = chains().filter_map(|chain| chain.first_for(write));
+        writes.any(is_just_cut) && !firsts.any(|moment| self.is_in_turn(moment))
+    }
+
+    /// The chain of `key` at `index`, and what `write` stands for in it.
+    fn take_from(&mut self, key: EntryKey, index: usize, write: Write) -> Option<(usize, Vec<Request>)> {
         let chain = self.chains.get_mut(&key)?.get_mut(index)?;
         let range = chain.arrive(write)?;
         let moments = chain.moments(range);

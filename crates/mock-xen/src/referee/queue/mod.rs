@@ -247,10 +247,10 @@ impl Queue {
     fn settle_where(&mut self, now: Moment, is_over: impl Fn(u64, EntryKey) -> bool) {
         let over: Vec<(u64, EntryKey)> = self.uncertain.extract_if(|(run, key)| is_over(*run, *key)).collect();
         for (run, key) in over {
-            let chains = self.chains.get(&key);
-            if let Some(index) = chains.and_then(|chains| chains.iter().position(|chain| chain.run == run)) {
-                self.settle_chain(key, index, now);
-            }
+            // What has been cut and the writes behind it are two chains of one run.
+            let chains = self.chains.get(&key).into_iter().flatten().enumerate();
+            let of_run: Vec<usize> = chains.filter(|(_, chain)| chain.run == run).map(|(index, _)| index).collect();
+            of_run.into_iter().rev().for_each(|index| self.settle_chain(key, index, now));
         }
     }
 
