@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use proptest::{collection, proptest, sample};
 
-use crate::batcher::{Fault, Style, World, flush_all, mmuext};
+use crate::batcher::{Fault, PLAIN, Style, World, flush_all, mmuext};
 use crate::faults::slot;
 use crate::hypervisor::{REFUSED, update};
 
@@ -128,6 +128,26 @@ proptest! {
         assert!(verdict.is_clean(), "{verdict}");
         assert_eq!(verdict.counters.asked, verdict.counters.settled() + verdict.pending as u64, "{verdict:?}");
     }
+}
+
+/// The first write of entry 0 stands behind a refused one. The next, which merges into no value of it, arrives in the
+/// same multicall; an equal one behind the barrier is not meant.
+#[test]
+fn what_arrives_behind_a_cut_write_is_the_next_of_its_run() {
+    let preserving = slot(0).with_command(UpdateCommand::PreserveAd);
+    let steps = [
+        Step::Enter,
+        Step::Set(slot(1), REFUSED),
+        Step::Set(slot(0), 0),
+        Step::Ask(Operation::StackSwitch { ss: 0, sp: VirtAddr::unchecked(0) }),
+        Step::Set(preserving, 0x2000 | REFUSED),
+        Step::Upper(0),
+        Step::Set(preserving, 0x2000 | REFUSED),
+    ];
+    let style = Style { multicall: true, ..PLAIN };
+    let world = play(style, None, &steps.map(|step| (1, step)));
+    let verdict = world.referee.verdict();
+    assert!(verdict.is_clean(), "{verdict}");
 }
 
 /// Programs in which each fault has to show at least once.

@@ -68,8 +68,7 @@ impl Queue {
     }
 
     fn take_writes(&mut self, key: EntryKey, write: Write, is_effective: bool, now: Moment) -> Option<Taken> {
-        // Nothing that the hypercall under way has cut arrives in it.
-        let freed = if self.cuts_first_of(key, write) { self.narrow_cut(key, write) } else { None };
+        let freed = if self.is_behind_cut(key, write) { self.narrow_cut(key, write) } else { None };
         let (index, requests) = match freed {
             Some(index) => self.take_from(key, index, write),
             None => self.stand_for(key, write, Self::is_in_turn),
@@ -95,12 +94,14 @@ impl Queue {
         self.take_from(key, index, write)
     }
 
-    /// Whether what `write` stands for first is among what the hypercall under way has cut.
-    fn cuts_first_of(&self, key: EntryKey, write: Write) -> bool {
-        let chosen = self.choose_chain(key, |chain| chain.first_for(write), Self::is_in_turn);
-        let chain = chosen.and_then(|index| self.chains.get(&key)?.get(index));
-        let first = chain.and_then(|chain| self.requests.get(&chain.first_for(write)?));
-        first.is_some_and(|first| matches!(first.standing, Standing::Cut(cut) if self.is_just_cut(cut)))
+    /// Whether `write` is looked for behind what the hypercall under way has cut: that does not arrive in it, and
+    /// nothing else is in turn.
+    fn is_behind_cut(&self, key: EntryKey, write: Write) -> bool {
+        let chains = || self.chains.get(&key).into_iter().flatten();
+        let is_just_cut = |request: &Request| matches!(request.standing, Standing::Cut(cut) if self.is_just_cut(cut));
+        let mut writes = chains().flat_map(Chain::all).filter_map(|moment| self.requests.get(&moment));
+        let mut firsts = chains().filter_map(|chain| chain.first_for(write));
+        writes.any(is_just_cut) && !firsts.any(|moment| self.is_in_turn(moment))
     }
 
     /// The chain of `key` at `index`, and what `write` stands for in it.
