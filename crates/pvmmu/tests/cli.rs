@@ -284,7 +284,10 @@ fn bad_use_is_status_2() {
     refuses(&["bench"], &["--on"]);
     refuses(&["bench", "--on", "kvm"], &["--on", "xen"]);
     refuses(&["bench", "--on", "xen", "--workload", "zap"], &["--workload", "zap-512, wrprotect-512, build-512"]);
-    refuses(&["bench", "--on", "xen", "--policy", "fastest"], &["--policy", "pv-mmu, linux, single, raw"]);
+    refuses(
+        &["bench", "--on", "xen", "--policy", "fastest"],
+        &["--policy", "pv-mmu, linux, netbsd, freebsd, libxc, single, raw"],
+    );
 }
 
 #[test]
