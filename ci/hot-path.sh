@@ -10,4 +10,4 @@ objdump --disassemble --no-show-raw-insn -M intel "$target/x86_64-unknown-linux-
          on && /cmp +BYTE PTR gs:0x9,0x0/ { from = NR } { line[NR] = $0 }
          on && /inc +WORD PTR/ { for (n = from - 1; n < NR; n++) print line[n]; rest = 9; on = 0 }
          rest-- > 0 { print }' |
-    sed 's/<[^>]*>//'
+    sed 's/<[^>]*>//' | grep . || { echo "hot-path: the loop is not found in the image; look for it where docs/decisions/hot-path.md says" >&2; exit 1; }

@@ -2,10 +2,7 @@
 
 use hypercall::{MmuUpdate, MmuextOp, Operation, Pte, PteSlot, UpdateCommand};
 
-use crate::{
-    caller::Caller,
-    queue::{Height, Request},
-};
+use crate::{caller::Caller, queue::Request};
 
 pub(crate) mod private {
     use hypercall::MmuUpdate;
@@ -51,7 +48,7 @@ pub trait Operations: private::Submit {
     /// Sets an entry of an L2, L3 or L4 table of the caller's own.
     #[cfg_attr(feature = "caller-location", track_caller)]
     fn set_upper(&mut self, slot: PteSlot, pte: Pte) -> Self::Answer {
-        self.submit(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Upper, Caller::here()))
+        self.submit(Request::upper(MmuUpdate::new(slot.with_command(UpdateCommand::Normal), pte), Caller::here()))
     }
 
     /// A TLB flush, pin, base pointer or other `mmuext_op` of the caller's own domain.

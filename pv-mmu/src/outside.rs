@@ -7,7 +7,7 @@ use crate::{
     TaskState, Young,
     caller::Caller,
     mmu::{Mode, Told},
-    queue::{Height, Request},
+    queue::Request,
     rewrite::{Reach, SetEntries, private::Reaches, write_protect},
     stats::FlushReason,
 };
@@ -80,7 +80,7 @@ impl<'r, P: Platform> Outside<'r, P> {
     /// The hypervisor's refusal.
     #[cfg_attr(feature = "caller-location", track_caller)]
     pub fn set_upper(&mut self, slot: PteSlot, pte: Pte) -> Result<FlushOwed<'_, P>, Failure> {
-        self.now(Request::update(slot.with_command(UpdateCommand::Normal), pte, Height::Upper, Caller::here()))
+        self.now(Request::upper(MmuUpdate::new(slot.with_command(UpdateCommand::Normal), pte), Caller::here()))
     }
 
     /// Sets `count` consecutive L1 entries from `slot` on as one array in one hypercall, or as many as the

@@ -79,15 +79,6 @@ impl Planted {
         fault: None,
     };
 
-    /// Whether any rule is broken.
-    #[inline]
-    pub(crate) const fn is_planted(self) -> bool {
-        #[cfg(feature = "planted")]
-        return self.fault.is_some();
-        #[cfg(not(feature = "planted"))]
-        false
-    }
-
     /// Whether the rule is broken in this way.
     #[cfg(feature = "planted")]
     #[inline]

@@ -161,12 +161,11 @@ impl<P: Platform> Region<'_, P> {
     #[cold]
     #[inline(never)]
     fn look_and_submit(&mut self, update: MmuUpdate, caller: Caller) {
-        if self.waiting == Waiting::NotYet {
-            self.waiting = Waiting::Perhaps;
-            // The first one: it goes into an empty queue.
-            if self.mmu.append(update, caller) {
-                return;
-            }
+        let is_first = self.waiting == Waiting::NotYet;
+        self.begin_to_wait();
+        // The first one goes into an empty queue.
+        if is_first && self.mmu.append(update, caller) {
+            return;
         }
         match self.mode() {
             Mode::Lazy => self.mmu.queue_leaf(update, &mut Told::Task(self.task), caller),

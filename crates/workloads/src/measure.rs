@@ -55,23 +55,18 @@ where
     /// # Errors
     /// [`Error`]: the policy did not do all of the work, or has no way of doing it here.
     pub fn measure(&self, policy: Policy, workload: Workload) -> Result<Cost, Error> {
-        let &Self { bare, counted, count, timed } = self;
+        let &Self { bare, timed, .. } = self;
         let longest = || timed.platform().take_longest();
         Ok(Cost {
-            hypercalls: self.hypercalls(policy, workload, counted, count)?,
+            hypercalls: self.hypercalls(policy, workload)?,
             ticks: lowest(|| once(policy, workload, bare, || bare.ticks(), |before| bare.ticks() - before))?
                 - lowest(|| Ok(empty(bare)))?,
             longest_masked: lowest(|| once(policy, workload, timed, longest, |_| longest()))?,
         })
     }
 
-    fn hypercalls(
-        &self,
-        policy: Policy,
-        workload: Workload,
-        counted: &C,
-        count: &dyn Fn() -> Counted,
-    ) -> Result<u64, Error> {
+    fn hypercalls(&self, policy: Policy, workload: Workload) -> Result<u64, Error> {
+        let &Self { counted, count, .. } = self;
         let (mut before, mut after) = (Counted::default(), Counted::default());
         once(policy, workload, counted, || before = count(), |()| after = count())?;
         if C::DOES && workload.flushes() && after.tlb_flushes == before.tlb_flushes {

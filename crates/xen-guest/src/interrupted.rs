@@ -14,28 +14,29 @@
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
+use fastrand::Rng;
 use hypercall::{RawCall, VirtAddr, abi};
 
-use crate::{frame::Frame, layout::VcpuInfo, mask, memory::probe, percpu::vcpu_info, random::Random};
+use crate::{frame::Frame, layout::VcpuInfo, mask, memory::probe, percpu::vcpu_info};
 
 /// Which of Xen's looks find an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looks {
     /// The first.
     First,
     /// Every one.
     All,
     /// The first, and as many behind it as follow from the numbers: three on average.
-    Some(Random),
+    Some(Rng),
 }
 
 impl Looks {
     /// Whether the look behind one that has found an event finds one as well.
-    const fn next(&mut self) -> bool {
+    fn next(&mut self) -> bool {
         match self {
             Self::First => false,
             Self::All => true,
-            Self::Some(random) => random.below(4) != 0,
+            Self::Some(random) => random.u8(..4) != 0,
         }
     }
 }
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn some_looks_are_several_and_follow_from_the_number() {
         let run = |number| {
-            let mut looks = Looks::Some(Random::new(number));
+            let mut looks = Looks::Some(Rng::with_seed(number));
             (0..1000).take_while(|_| looks.next()).count()
         };
         let runs: std::vec::Vec<_> = (0..1000).map(|number| run(number << 32)).collect();

@@ -36,7 +36,6 @@ mod mask;
 pub mod memory;
 mod percpu;
 pub mod platform;
-pub mod random;
 mod shutdown;
 pub mod smp;
 mod stack;

@@ -15,6 +15,7 @@ use core::fmt;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::SeqCst};
 
+use fastrand::Rng;
 use hypercall::{Errno, SwitchContext, TaskContext, VcpuId};
 use spin::{Mutex, Once};
 
@@ -23,7 +24,6 @@ use crate::{
     layout::{FRAME_CS, KERNEL_SS, OPEN_RFLAGS},
     mask::{are_masked, mask},
     percpu::{PerVcpu, current_vcpu},
-    random::Random,
     smp,
     stack::Stack,
     timer,
@@ -127,16 +127,16 @@ impl Place {
 }
 
 /// Lengths of turns in ns, at random between two.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Turns {
     shortest: u64,
     longest: u64,
-    random: Random,
+    random: Rng,
 }
 
 impl Turns {
     fn next(&mut self) -> u64 {
-        self.shortest + self.random.below(self.longest - self.shortest + 1)
+        self.random.u64(self.shortest..=self.longest)
     }
 }
 
@@ -154,7 +154,7 @@ struct Scheduler {
     /// The timer's ticks that have been acted on.
     ticks: u64,
     /// By what the vCPU gives tasks away.
-    wander: Option<Random>,
+    wander: Option<Rng>,
 }
 
 /// What a vCPU's scheduler has done.
@@ -216,7 +216,7 @@ impl Scheduler {
     /// Now and then, where it wanders: gives a task that neither runs nor is next to another vCPU.
     fn give_away(&mut self, next: usize) {
         let Some(random) = &mut self.wander else { return };
-        if random.below(2) == 0 {
+        if random.bool() {
             return;
         }
         let me = current_vcpu();
@@ -286,7 +286,7 @@ pub fn join(task: Task) {
 /// From now on a task of the calling vCPU runs for `turn` ns at most while others are ready; 0 ends
 /// that. Takes the vCPU's timer.
 pub fn preempt_every(turn: u64) {
-    set_turns((turn > 0).then(|| Turns { shortest: turn, longest: turn, random: Random::new(0) }));
+    set_turns((turn > 0).then(|| Turns { shortest: turn, longest: turn, random: Rng::with_seed(0) }));
 }
 
 /// As [`preempt_every`], with turns of a length at random within `turns` ns.
@@ -296,7 +296,7 @@ pub fn preempt_every(turn: u64) {
 pub fn preempt_at_random(turns: RangeInclusive<u64>, seed: u64) {
     let (shortest, longest) = turns.into_inner();
     assert!(0 < shortest && shortest <= longest, "a turn has a length");
-    set_turns(Some(Turns { shortest, longest, random: Random::new(seed) }));
+    set_turns(Some(Turns { shortest, longest, random: Rng::with_seed(seed) }));
 }
 
 fn set_turns(turns: Option<Turns>) {
@@ -313,7 +313,7 @@ fn set_turns(turns: Option<Turns>) {
 
 /// From now on the calling vCPU gives tasks that may wander to another vCPU, at random; `None` ends that.
 pub fn wander(seed: Option<u64>) {
-    SCHEDULERS.with(|scheduler| scheduler.wander = seed.map(Random::new));
+    SCHEDULERS.with(|scheduler| scheduler.wander = seed.map(Rng::with_seed));
 }
 
 /// What the calling vCPU's scheduler has done.
@@ -432,7 +432,7 @@ mod tests {
 
     #[test]
     fn turns_are_as_long_as_they_may_be() {
-        let mut turns = Turns { shortest: 10, longest: 13, random: Random::new(5) };
+        let mut turns = Turns { shortest: 10, longest: 13, random: Rng::with_seed(5) };
         let mut seen = [false; 4];
         (0..100).for_each(|_| seen[turns.next() as usize - 10] = true);
         assert_eq!(seen, [true; 4]);

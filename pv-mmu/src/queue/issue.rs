@@ -40,21 +40,23 @@ enum Place {
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
     /// One operation past the queue.
+    #[inline]
     pub(super) fn direct<H: Hypervisor>(&mut self, operation: &Operation, hypervisor: &mut H) -> Status {
         let status = match issue_operation(hypervisor, operation) {
             Ok(()) => Status::Applied,
             Err(errno) => Status::Refused(errno),
         };
-        self.count_direct(status);
-        status
-    }
-
-    #[inline]
-    pub(super) fn count_direct(&mut self, status: Status) {
         if self.counting {
             self.stats.direct += 1;
             self.tally(status, 1);
         }
+        status
+    }
+
+    /// Whether nothing waits for a flush.
+    #[inline]
+    pub(super) const fn is_idle(&self) -> bool {
+        self.batch.is_empty() && self.callbacks.is_empty()
     }
 
     /// Hands the batch over. Afterwards the queue is empty, or holds failures to be collected.
@@ -287,7 +289,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
         self.batch.clear();
         self.indexed = 0;
         self.run_start = 0;
-        self.highest = if self.planted.is_planted() { CLOSED } else { 0 };
+        self.highest = 0;
         if let Some(first) = self.upper.first_mut() {
             *first = false;
         }

@@ -65,10 +65,9 @@ impl Request {
         Self { operation, height: Height::Upper, caller, callback: None }
     }
 
-    /// An update of an entry of the caller's own tables.
-    pub(crate) const fn update(slot: PteSlot, pte: Pte, height: Height, caller: Caller) -> Self {
-        let operation = Operation::Update { update: MmuUpdate::new(slot, pte), subject: Subject::SELF };
-        Self { operation, height, caller, callback: None }
+    /// An update of an entry of a table above L1 of the caller's own.
+    pub(crate) const fn upper(update: MmuUpdate, caller: Caller) -> Self {
+        Self::new(Operation::Update { update, subject: Subject::SELF }, caller)
     }
 
     /// An update of an L1 entry of the caller's own tables.
@@ -201,7 +200,6 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// From now on the queue breaks a rule.
     #[cfg(feature = "planted")]
     pub fn plant(&mut self, fault: crate::Fault) {
-        self.highest = CLOSED;
         self.planted.fault = Some(fault);
     }
 
@@ -368,8 +366,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// Merges or appends an update of an L1 entry of the caller's own.
     #[inline]
     fn place_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Result<(), BatchFull> {
-        if self.batch.is_empty() || update.slot.address() > self.highest {
-            return self.append_leaf(update, caller);
+        if self.append(update, caller) {
+            // The step that asked for it counts it.
+            self.counted += 1;
+            return Ok(());
         }
         // A run goes on while the last call is an array that the update would join.
         let is_open = self.batch.last().is_some_and(|last| last.kind == EntryKind::Updates(Subject::SELF));
@@ -396,7 +396,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
     /// An update of the entry at `address` has been put at `position`, the end, after it was looked for.
     #[inline]
     const fn keep_open(&mut self, position: usize, address: u64) {
-        let opens = position == self.run_start && !self.planted.is_planted();
+        let opens = position == self.run_start;
         if opens || self.highest != CLOSED && address > self.highest {
             self.highest = address;
         }

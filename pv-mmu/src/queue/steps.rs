@@ -1,6 +1,6 @@
 //! The steps of a queue, each of which nothing divides.
 
-use hypercall::{Hypervisor, MmuUpdate, PteSlot, Subject};
+use hypercall::{Hypervisor, MmuUpdate, Operation, PteSlot, Subject};
 
 use super::{Callback, Range, Reading, Request, Source, VcpuQueue};
 use crate::{
@@ -103,7 +103,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
     #[inline(always)]
     fn append(&mut self, update: MmuUpdate, caller: Caller) -> bool {
         let address = update.slot.address();
-        if address <= self.highest || !self.batch.extend(update) {
+        if address <= self.highest || self.planted.has(Fault::JoinsAcross) || !self.batch.extend(update) {
             return false;
         }
         self.highest = address;
@@ -173,7 +173,7 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
             return Step::CollectFirst;
         }
         self.asked();
-        if self.batch.is_empty() && self.callbacks.is_empty() {
+        if self.is_idle() {
             return Step::Done(self.direct(&request.operation, hypervisor));
         }
         if self.push(request).is_err() {
@@ -194,18 +194,11 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
 
     #[inline]
     fn leaf_alone<H: Hypervisor>(&mut self, update: MmuUpdate, hypervisor: &mut H) -> Option<Status> {
-        if self.collecting.is_some()
-            || !self.batch.is_empty()
-            || !self.callbacks.is_empty()
-            || self.planted.is_planted()
-        {
+        if self.collecting.is_some() || !self.is_idle() {
             return None;
         }
-        let result = hypervisor.mmu_update(core::slice::from_ref(&update), Subject::SELF).result;
-        let status = result.map_or_else(Status::Refused, |()| Status::Applied);
         self.asked();
-        self.count_direct(status);
-        Some(status)
+        Some(self.direct(&Operation::Update { update, subject: Subject::SELF }, hypervisor))
     }
 
     fn flush<H: Hypervisor>(&mut self, reason: FlushReason, policy: FailurePolicy, hypervisor: &mut H) -> Step<()> {

@@ -16,7 +16,7 @@ mod harvest;
 mod sources;
 mod values;
 
-use hypercall::{Operation, Pte, PteSlot, Subject};
+use hypercall::{Pte, PteSlot};
 
 use self::sources::{Age, Modify, Thaw, replacing};
 pub use self::{
@@ -28,7 +28,7 @@ use crate::{
     Mmu, Platform, RangeError,
     caller::Caller,
     mmu::{Mode, Told},
-    queue::{Height, Request},
+    queue::Request,
     stats::FlushReason,
 };
 
@@ -107,8 +107,7 @@ pub trait ReadModifyWrite: private::Rewrites {
     fn modify_commit(&mut self, change: Modification, pte: Pte) {
         let Modification { slot, known } = change;
         let Reach { mmu, mode, mut told } = self.reach();
-        let operation = Operation::Update { update: replacing(slot, known, pte), subject: Subject::SELF };
-        let request = Request { height: Height::Leaf, ..Request::new(operation, Caller::here()) };
+        let request = Request::leaf(replacing(slot, known, pte), Caller::here());
         if let Err(failure) = mmu.submit(request, mode, told.reborrow()) {
             mmu.tell(&mut told, failure);
         }

@@ -2,7 +2,7 @@
 
 use hypercall::{ENTRIES_PER_TABLE, Level, MmuextOp, Pte, PteFlags, PteSlot};
 use pv_mmu::{
-    HeldBuffer, Mmu, Operations as _, Platform, ReadModifyWrite as _, Region, TaskState,
+    Held, HeldBuffer, Mmu, Operations as _, Platform, ReadModifyWrite as _, Region, TaskState,
     table::{Draft, Live, TableMemory},
 };
 
@@ -175,6 +175,25 @@ fn switch<G: Ground>(job: &Job, ground: &G, task: &mut TaskState) -> Result<(), 
     })
 }
 
+/// Empties the entries of the first table and tells what they held.
+#[inline(always)]
+fn clear<'b, G: Ground>(
+    job: &Job,
+    ground: &G,
+    region: &mut Region<'_, G::Platform>,
+    buffer: &'b mut HeldBuffer<ENTRIES_PER_TABLE>,
+    gathered: &mut Gathered,
+) -> Result<&'b [Held], Error> {
+    let mut harvest = region.harvest(buffer);
+    harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
+    if job.workload.wish == Wish::ZapFlush {
+        harvest.flush_tlbs();
+    }
+    let held = harvest.finish();
+    held.iter().for_each(|held| gathered.add(held.pte()));
+    Ok(held)
+}
+
 #[inline(never)]
 fn zap<G: Ground>(
     job: &Job,
@@ -183,15 +202,7 @@ fn zap<G: Ground>(
     buffer: &mut HeldBuffer<ENTRIES_PER_TABLE>,
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
-    in_region(ground, task, |region| {
-        let mut harvest = region.harvest(buffer);
-        harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
-        if job.workload.wish == Wish::ZapFlush {
-            harvest.flush_tlbs();
-        }
-        harvest.finish().iter().for_each(|held| gathered.add(held.pte()));
-        Ok(())
-    })
+    in_region(ground, task, |region| clear(job, ground, region, buffer, gathered).map(drop))
 }
 
 #[inline(never)]
@@ -221,10 +232,7 @@ fn move_all<G: Ground>(
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
     in_region(ground, task, |region| {
-        let mut harvest = region.harvest(buffer);
-        harvest.get_and_clear_range(first(ground, 0), job.workload.entries)?;
-        let held = harvest.finish();
-        held.iter().for_each(|held| gathered.add(held.pte()));
+        let held = clear(job, ground, region, buffer, gathered)?;
         region.set_ptes(first(ground, 1), held.len(), |n| held.get(n).map_or(Pte::EMPTY, |held| held.pte()))?;
         region.mmuext(MmuextOp::TlbFlushAll);
         Ok(())

@@ -125,3 +125,12 @@ fn the_callers_of_a_small_kernel_do_to_tables_what_they_say() {
         assert!(cost < 512 * whole / 2, "{name} costs {cost}, {} for a page", cost / 512);
     }
 }
+
+#[test]
+fn the_ledger_of_a_soak_finds_each_thing_that_can_be_wrong() {
+    let Some(lab) = lab("ledger") else { return };
+    let values = values(lab, &machine("ledger"), "pvmmu-soak", "ledger");
+    let kinds = ["lost", "duplicated", "reordered", "invented", "overtaken", "flush_lost", "misread", "differs"];
+    check(&values, &kinds.map(|kind| (kind, "0 1")));
+    assert_eq!(values.len(), kinds.len(), "{values:?}");
+}

@@ -4,6 +4,7 @@
 //! vCPU 1 is as the domain's builder left it. What they change is pages and tables of the pool; the
 //! interpreter refuses what would change the kernel itself.
 
+use fastrand::Rng;
 use hypercall::{
     ENTRIES_PER_TABLE, Errno, Mfn, MmuUpdate, Operation, Pfn, PteSlot, RawCall, Subject, TaskContext, VirtAddr,
     issue_operation,
@@ -16,7 +17,6 @@ use xen_guest::memory::{
     tables::{self, TableError},
     take_page,
 };
-use xen_guest::random::Random;
 use xen_guest::start_info;
 use xen_program::arena::{self, ARGUMENT_PAGES, Entry, Target};
 use xen_program::{Answer, Arm, Frame, Interruption, Machine, OBSERVED, PageFault, Scratch, Special, run_list};
@@ -163,7 +163,7 @@ impl Machine for Guest {
         let looks = match arm {
             Arm::Pending => Some(Looks::First),
             Arm::Step => Some(Looks::All),
-            Arm::Random(number) if number % 4 != 0 => Some(Looks::Some(Random::new(number))),
+            Arm::Random(number) if number % 4 != 0 => Some(Looks::Some(Rng::with_seed(number))),
             Arm::Off | Arm::Random(_) => None,
         };
         let Some(looks) = looks else {

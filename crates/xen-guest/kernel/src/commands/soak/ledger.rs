@@ -82,29 +82,11 @@ pub(super) struct Ledger {
     findings: [Findings; Wrong::ALL.len()],
 }
 
-pub(super) static LEDGER: Ledger = Ledger {
-    table: AtomicU64::new(0),
-    data: AtomicU64::new(0),
-    asked: [const { AtomicU64::new(0) }; ENTRIES_PER_TABLE],
-    issued: [const { AtomicU64::new(0) }; ENTRIES_PER_TABLE],
-    flushes: [const { OwedFlush { is_owed: AtomicBool::new(false), behind: [const { AtomicU64::new(0) }; OWNED] } };
-        OWNERS],
-    asked_in_all: AtomicU64::new(0),
-    issued_in_all: AtomicU64::new(0),
-    refused: AtomicU64::new(0),
-    findings: [const { Findings { count: AtomicU64::new(0), first: [const { AtomicU64::new(0) }; 3] } };
-        Wrong::ALL.len()],
-};
+pub(super) static LEDGER: Ledger = Ledger::new();
 
 /// What hears of everything that is handed to Xen, on the vCPU that hands it over and with upcalls masked.
 pub(super) fn watch(record: &Record) {
-    let Record::Operation { operation, result } = record else { return };
-    match (operation, result) {
-        (_, Some(Err(_)) | None) => drop(LEDGER.refused.fetch_add(1, SeqCst)),
-        (Operation::Update { update, .. }, _) => LEDGER.updated(update.slot, Pte::from_bits(update.value)),
-        (Operation::Mmuext { op: MmuextOp::InvlpgLocal { address }, .. }, _) => LEDGER.flushed(*address),
-        _ => {}
-    }
+    LEDGER.hears(record);
 }
 
 /// The number in the entry `pte`, which is near `last`.
@@ -118,6 +100,33 @@ fn number_in(pte: Pte, last: u64) -> u64 {
 }
 
 impl Ledger {
+    /// Nothing asked for, nothing handed over.
+    pub(super) const fn new() -> Self {
+        Self {
+            table: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            asked: [const { AtomicU64::new(0) }; ENTRIES_PER_TABLE],
+            issued: [const { AtomicU64::new(0) }; ENTRIES_PER_TABLE],
+            flushes: [const { OwedFlush { is_owed: AtomicBool::new(false), behind: [const { AtomicU64::new(0) }; OWNED] } };
+                OWNERS],
+            asked_in_all: AtomicU64::new(0),
+            issued_in_all: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            findings: [const { Findings { count: AtomicU64::new(0), first: [const { AtomicU64::new(0) }; 3] } };
+                Wrong::ALL.len()],
+        }
+    }
+
+    pub(super) fn hears(&self, record: &Record) {
+        let Record::Operation { operation, result } = record else { return };
+        match (operation, result) {
+            (_, Some(Err(_)) | None) => drop(self.refused.fetch_add(1, SeqCst)),
+            (Operation::Update { update, .. }, _) => self.updated(update.slot, Pte::from_bits(update.value)),
+            (Operation::Mmuext { op: MmuextOp::InvlpgLocal { address }, .. }, _) => self.flushed(*address),
+            _ => {}
+        }
+    }
+
     pub(super) fn begin(&self, table: Mfn, data: Mfn) {
         self.table.store(table.number(), SeqCst);
         self.data.store(data.number(), SeqCst);

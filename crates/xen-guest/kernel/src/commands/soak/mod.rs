@@ -2,6 +2,7 @@
 //! entries in between: what reaches Xen is checked for order, for repetition and for loss as it goes.
 
 mod ledger;
+mod planted;
 mod worker;
 
 use core::fmt::Write as _;
@@ -82,8 +83,21 @@ fn run_workers() -> Result<(), tasks::NoRoom> {
     Ok(())
 }
 
-/// Soaks, and tells what was found.
+/// Tells of each kind of wrong how often it is found where it is not, and where it has been planted.
+fn tell_planted(reply: &mut Reply) {
+    for (wrong, name) in Wrong::ALL {
+        let (right, planted) = planted::found(wrong);
+        // A reply takes everything.
+        let _ = writeln!(reply, "{name}={right} {planted}");
+    }
+}
+
+/// Soaks, and tells what was found; `ledger` for a payload: whether the ledger finds what it is for.
 pub(crate) fn soak(context: &TaskContext, payload: &[u8], reply: &mut Reply) -> Result<(), Error> {
+    if payload == b"ledger" {
+        tell_planted(reply);
+        return Ok(());
+    }
     let plan = plan(payload)?;
     GOAL.store(plan.updates, SeqCst);
     SEED.store(plan.seed, SeqCst);

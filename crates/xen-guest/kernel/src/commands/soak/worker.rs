@@ -6,12 +6,12 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+use fastrand::Rng;
 use hypercall::{InterruptContext, MmuextOp, TaskContext};
 use pv_mmu::{Mmu, Operations as _, Region, TaskState};
 use spin::Once;
 use xen_guest::events::Port;
 use xen_guest::memory::tables;
-use xen_guest::random::Random;
 use xen_guest::{MAX_VCPUS, current_vcpu};
 
 use super::ledger::{LEDGER, OWNED, OWNERS};
@@ -68,11 +68,11 @@ fn is_enough() -> bool {
 }
 
 pub(super) fn worker(context: &TaskContext, owner: usize) {
-    let mut worker = Worker { owner, random: Random::new(SEED.load(SeqCst) ^ (owner as u64 + 1) << 32) };
+    let mut worker = Worker { owner, random: Rng::with_seed(SEED.load(SeqCst) ^ (owner as u64 + 1) << 32) };
     let mut task = TaskState::new();
     while !is_enough() {
         let mut region = Mmu::new(mmu::platform()).enter(&mut task, context);
-        (0..=worker.random.below(STEPS)).for_each(|_| worker.step(&mut region));
+        (0..=worker.random.u64(..STEPS)).for_each(|_| worker.step(&mut region));
         // Refusals are in the ledger's count, with those that nobody is told of.
         let _ = region.leave();
         settle(owner);
@@ -83,17 +83,17 @@ pub(super) fn worker(context: &TaskContext, owner: usize) {
 
 struct Worker {
     owner: usize,
-    random: Random,
+    random: Rng,
 }
 
 impl Worker {
     fn entry(&mut self) -> usize {
-        self.owner * OWNED + self.random.below(OWNED as u64) as usize
+        self.owner * OWNED + self.random.usize(..OWNED)
     }
 
     fn step(&mut self, region: &mut Region<'_, Platform>) {
         let entry = self.entry();
-        match self.random.below(256) {
+        match self.random.u8(..) {
             0..2 => {
                 region.flush();
                 settle(self.owner);
@@ -108,7 +108,7 @@ impl Worker {
             7..9 => self.interrupt(),
             9..25 => LEDGER.is_read(entry, region.read_pte(LEDGER.slot(entry))),
             25..29 => region.commit_pte(LEDGER.slot(entry), LEDGER.ask(entry)),
-            29..45 => (0..self.random.below(WAIT)).for_each(|turn| {
+            29..45 => (0..self.random.u64(..WAIT)).for_each(|turn| {
                 core::hint::black_box(turn);
             }),
             _ => region.set_pte(LEDGER.slot(entry), LEDGER.ask(entry)),
@@ -122,7 +122,7 @@ impl Worker {
     }
 
     fn interrupt(&mut self) {
-        let vcpu = self.random.below(MAX_VCPUS as u64) as usize;
+        let vcpu = self.random.usize(..MAX_VCPUS);
         if let Some(port) = PORTS[vcpu].get() {
             port.send();
         }
