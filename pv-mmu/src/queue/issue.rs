@@ -40,17 +40,21 @@ enum Place {
 
 impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPDATES, CALLS, WORDS> {
     /// One operation past the queue.
-    #[inline]
     pub(super) fn direct<H: Hypervisor>(&mut self, operation: &Operation, hypervisor: &mut H) -> Status {
         let status = match issue_operation(hypervisor, operation) {
             Ok(()) => Status::Applied,
             Err(errno) => Status::Refused(errno),
         };
+        self.count_direct(status);
+        status
+    }
+
+    #[inline]
+    pub(super) fn count_direct(&mut self, status: Status) {
         if self.counting {
             self.stats.direct += 1;
             self.tally(status, 1);
         }
-        status
     }
 
     /// Whether nothing waits for a flush.

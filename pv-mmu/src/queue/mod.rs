@@ -371,9 +371,10 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> VcpuQueue<UPD
             self.counted += 1;
             return Ok(());
         }
-        // A run goes on while the last call is an array that the update would join.
+        // Behind all of the run there is none to join, only no room. A run goes on while the last call is an array that the
+        // update would join.
         let is_open = self.batch.last().is_some_and(|last| last.kind == EntryKind::Updates(Subject::SELF));
-        let may_join = is_open || self.planted.has(Fault::JoinsAcross);
+        let may_join = is_open && update.slot.address() <= self.highest || self.planted.has(Fault::JoinsAcross);
         if may_join && self.merge(update, caller) { Ok(()) } else { self.append_leaf(update, caller) }
     }
 

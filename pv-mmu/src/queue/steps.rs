@@ -1,6 +1,6 @@
 //! The steps of a queue, each of which nothing divides.
 
-use hypercall::{Hypervisor, MmuUpdate, Operation, PteSlot, Subject};
+use hypercall::{Hypervisor, MmuUpdate, PteSlot, Subject};
 
 use super::{Callback, Range, Reading, Request, Source, VcpuQueue};
 use crate::{
@@ -197,8 +197,11 @@ impl<const UPDATES: usize, const CALLS: usize, const WORDS: usize> QueueSteps fo
         if self.collecting.is_some() || !self.is_idle() {
             return None;
         }
+        let result = hypervisor.mmu_update(core::slice::from_ref(&update), Subject::SELF).result;
+        let status = result.map_or_else(Status::Refused, |()| Status::Applied);
         self.asked();
-        Some(self.direct(&Operation::Update { update, subject: Subject::SELF }, hypervisor))
+        self.count_direct(status);
+        Some(status)
     }
 
     fn flush<H: Hypervisor>(&mut self, reason: FlushReason, policy: FailurePolicy, hypervisor: &mut H) -> Step<()> {
