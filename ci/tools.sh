@@ -7,6 +7,7 @@ version_of() {
     case "$1" in
         cargo-deny) echo 0.20.2 ;;
         cargo-mutants) echo 27.1.0 ;;
+        gungraun-runner) echo 0.20.0 ;;
         *) echo "tools: no version is pinned for '$1'; add it to ci/tools.sh" >&2; exit 2 ;;
     esac
 }

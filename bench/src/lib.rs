@@ -1,88 +1,28 @@
-//! What the benchmarks run on: a hypervisor that accepts everything at once, and one vCPU, so that
-//! what is measured is the batcher.
+//! What the benchmarks run on: pages, and a hypervisor that accepts everything at once and does nothing, so that what
+//! is measured is the policy.
 //!
-//! One thread only: a [`NullKernel`] belongs to the benchmark that made it.
+//! One thread only: a [`Desk`] belongs to the benchmark that made it. Workloads that look at what has come of
+//! them have nothing to see here; `pvmmu bench` measures those, on the real Xen.
 
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+mod apart;
+mod desk;
 
-use hypercall::{Mfn, Null, Pte, PteSlot, TaskContext, VcpuMask};
-use pv_mmu::{Mmu, Platform, Report, VcpuQueue};
+pub use apart::Apart;
+pub use desk::{Desk, Sheet};
+use workloads::{Policy, Workload};
 
-/// One vCPU on [`Null`].
-#[derive(Debug)]
-pub struct NullKernel {
-    vcpu: RefCell<(VcpuQueue, Null)>,
-    context: TaskContext,
+/// What can be measured here: each workload that needs no effects, by each policy.
+pub fn cases() -> impl Iterator<Item = (Workload, Policy)> {
+    let workloads = Workload::ALL.into_iter().filter(|workload| !workload.looks_at_effects());
+    workloads.flat_map(|workload| Policy::ALL.into_iter().map(move |policy| (workload, policy)))
 }
 
-impl Default for NullKernel {
-    fn default() -> Self {
-        Self { vcpu: RefCell::default(), context: TaskContext::in_user_space() }
-    }
+/// Those of few tables: a run under valgrind is slow, and more tables tell nothing new.
+pub fn small_cases() -> impl Iterator<Item = (Workload, Policy)> {
+    cases().filter(|(workload, _)| workload.tables <= SMALL)
 }
 
-impl NullKernel {
-    /// The library on this kernel.
-    pub fn mmu(&self) -> Mmu<'_, Self> {
-        Mmu::new(self)
-    }
-
-    /// The token of the one task.
-    pub fn context(&self) -> &TaskContext {
-        &self.context
-    }
-
-    /// Hypercalls and operations received so far.
-    pub fn received(&self) -> (u64, u64) {
-        let vcpu = self.vcpu.borrow();
-        (vcpu.1.hypercalls(), vcpu.1.operations())
-    }
-}
-
-impl Platform for NullKernel {
-    type Hypervisor = Null;
-    type Queue = VcpuQueue;
-
-    #[inline]
-    fn with_vcpu<R>(&self, step: impl FnOnce(&mut VcpuQueue, &mut Null) -> R) -> R {
-        let mut vcpu = self.vcpu.borrow_mut();
-        let (queue, hypervisor) = &mut *vcpu;
-        step(queue, hypervisor)
-    }
-
-    fn read_pte(&self, _slot: PteSlot) -> Pte {
-        Pte::EMPTY
-    }
-
-    fn online(&self) -> VcpuMask {
-        VcpuMask::from_words([1, 0])
-    }
-
-    fn flush_others(&self, _table: Mfn) {}
-
-    fn report(&self, report: &Report) {
-        unreachable!("a hypervisor that accepts everything leaves nothing to report, yet: {report}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hypercall::MmuextOp;
-    use pv_mmu::{Operations, TaskState};
-
-    use super::*;
-
-    #[test]
-    fn everything_asked_for_arrives() {
-        let kernel = NullKernel::default();
-        let mut task = TaskState::new();
-        let mut region = kernel.mmu().enter(&mut task, kernel.context());
-        region.set_pte(PteSlot::of(Mfn::new(1), 0), Pte::EMPTY);
-        region.set_pte(PteSlot::of(Mfn::new(1), 1), Pte::EMPTY);
-        region.mmuext(MmuextOp::TlbFlushAll);
-        region.leave().expect("nothing is refused");
-        assert_eq!(kernel.received(), (1, 3));
-    }
-}
+/// Tables of a small case, at most.
+pub const SMALL: usize = 2;

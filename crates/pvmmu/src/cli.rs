@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compare ways of doing page-table work: this library's, its peers', and the limit
     Bench(BenchArgs),
+    /// Measure how the library's cost grows with the size of a region and with the number of vCPUs
+    Scale(ScaleArgs),
     /// Measure what each operation costs on the real Xen, in instructions
     Cost(CostArgs),
 }
@@ -169,6 +171,17 @@ pub(crate) struct BenchArgs {
     /// Whose way [default: all]
     #[arg(long, value_parser = PossibleValuesParser::new(Policy::ALL.map(Policy::name)))]
     pub(crate) policy: Option<String>,
+    /// How to print the result
+    #[arg(long, default_value_t, value_enum)]
+    pub(crate) format: BenchFormat,
+}
+
+/// What to measure on.
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// On what hypervisor regions grow; vCPUs are threads of this machine, on the mock and on none
+    #[arg(long, value_enum)]
+    pub(crate) on: MeasuredOn,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
     pub(crate) format: BenchFormat,

@@ -13,6 +13,7 @@ mod input;
 mod measured;
 mod programs;
 mod replay;
+mod scale;
 mod soak;
 mod style;
 mod verdict;
@@ -45,6 +46,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
         Some(Command::Conform(args)) => conform::run(args)?,
         Some(Command::Run(args)) => programs::run(args)?,
         Some(Command::Bench(args)) => bench::run(args)?,
+        Some(Command::Scale(args)) => scale::run(args)?,
         Some(Command::Cost(args)) => cost::run(args.format)?,
         None => replay::run(&ReplayArgs::default())?,
     };

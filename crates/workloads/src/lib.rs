@@ -28,7 +28,7 @@ mod workload;
 
 pub use error::Error;
 pub use ground::{At, Ground};
-pub use measure::{Cost, Counted, Grounds};
-pub use policy::{LinuxBuffer, Policy, Way};
+pub use measure::{Cost, Counted, Grounds, once_by};
+pub use policy::{LinuxBuffer, Policy, Visit, Way};
 pub use timed::Timed;
 pub use workload::{Gathered, Job, Wish, Workload};

@@ -5,7 +5,7 @@ use pv_mmu::Platform;
 
 use crate::{
     Error, Gathered, Ground, Job, Timed, Workload,
-    policy::{FreeBsd, Libxc, Linux, NetBsd, Played, Policy, PvMmu, Raw, Single, Way},
+    policy::{Policy, Visit, Way},
 };
 
 /// Times each is measured: whatever else happens on the machine comes in between now and then only.
@@ -94,18 +94,29 @@ fn once<G: Ground, S, F>(
     before: impl FnOnce() -> S,
     after: impl FnOnce(S) -> F,
 ) -> Result<F, Error> {
-    match policy {
-        Policy::PvMmu => once_by::<PvMmu<G::Memory>, G, S, F>(workload, ground, before, after),
-        Policy::Linux => once_by::<Played<Linux>, G, S, F>(workload, ground, before, after),
-        Policy::NetBsd => once_by::<Played<NetBsd>, G, S, F>(workload, ground, before, after),
-        Policy::FreeBsd => once_by::<Played<FreeBsd>, G, S, F>(workload, ground, before, after),
-        Policy::Libxc => once_by::<Played<Libxc>, G, S, F>(workload, ground, before, after),
-        Policy::Single => once_by::<Played<Single>, G, S, F>(workload, ground, before, after),
-        Policy::Raw => once_by::<Raw, G, S, F>(workload, ground, before, after),
+    policy.visit(Once { workload, ground, before, after })
+}
+
+struct Once<'g, G, B, A> {
+    workload: Workload,
+    ground: &'g G,
+    before: B,
+    after: A,
+}
+
+impl<G: Ground, S, F, B: FnOnce() -> S, A: FnOnce(S) -> F> Visit<G> for Once<'_, G, B, A> {
+    type Answer = Result<F, Error>;
+
+    fn way<W: Way<G>>(self) -> Self::Answer {
+        once_by::<W, G, S, F>(self.workload, self.ground, self.before, self.after)
     }
 }
 
-pub(crate) fn once_by<W: Way<G>, G: Ground, S, F>(
+/// Lets a way do the work once, with a figure read before and after; what has come of it is checked.
+///
+/// # Errors
+/// [`Error`]: it did not do all of the work, or has no way of doing it here.
+pub fn once_by<W: Way<G>, G: Ground, S, F>(
     workload: Workload,
     ground: &G,
     before: impl FnOnce() -> S,

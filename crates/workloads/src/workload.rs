@@ -98,7 +98,11 @@ impl Workload {
     ];
 
     /// Those that take long, and are measured if asked for.
-    pub const LONG: [Self; 1] = [of("fill-100000", Wish::Fill, Self::TABLES, 500)];
+    pub const LONG: [Self; 3] = [
+        of("fill-2000", Wish::Fill, 4, 500),
+        of("fill-20000", Wish::Fill, 40, 500),
+        of("fill-100000", Wish::Fill, Self::TABLES, 500),
+    ];
 
     /// The workload of this name.
     #[must_use]

@@ -56,6 +56,22 @@ pub fn command_line() -> &'static [u8] {
     line.split(|byte| *byte == 0).next().unwrap_or(line)
 }
 
+/// `SIF_INITDOMAIN` of `start_info.flags`: this is domain 0.
+const INITIAL_DOMAIN: u32 = 2;
+
+/// Where the console's ring is mapped, and the port of its event channel; `None` in domain 0, whose console is Xen's, and
+/// where the builder has made no ring.
+pub(crate) fn console() -> Option<(VirtAddr, u32)> {
+    let info = start_info();
+    if info.flags & INITIAL_DOMAIN != 0 {
+        return None;
+    }
+    let [frame, port] = info.console;
+    let mapped = frame_list().iter().take(mapped_end().number() as usize);
+    let pfn = (0u64..).zip(mapped).find_map(|(pfn, mfn)| (*mfn == frame).then_some(pfn))?;
+    Some((VirtAddr::unchecked(pfn * PAGE_SIZE), port as u32))
+}
+
 /// The machine frame of each pfn.
 pub(crate) fn frame_list() -> &'static [u64] {
     let info = start_info();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use xen_wire::Request;
+use xen_wire::{Request, TEXT_END};
 
 use crate::{
     answer::Answer,
@@ -104,8 +104,9 @@ impl Lab {
     /// # Errors
     /// [`RunError`] with what went wrong. Nothing of the run is left either way.
     pub fn run(&self, machine: &Machine, command: &str, payload: &[u8]) -> Result<Answer, RunError> {
-        let files = RunFiles::new(&self.kernel, command, payload)?;
-        let mut qemu = self.qemu.command(machine, &self.xen, RunFiles::KERNEL, RunFiles::MODULE);
+        let files = RunFiles::new(&self.kernel)?;
+        files.module(command, payload)?;
+        let mut qemu = self.qemu.command(machine, &self.xen, RunFiles::KERNEL, Some(RunFiles::MODULE));
         qemu.current_dir(files.directory.path()).stderr(files.errors()?);
         let start = Instant::now();
         let mut process = Process::start(qemu).doing(|| "start QEMU by `setpriv` of util-linux".to_owned())?;
@@ -114,6 +115,38 @@ impl Lab {
             files.blame_qemu(&mut process)?;
         }
         answer
+    }
+
+    /// Boots the kernel once with nothing but its command line, as a user's own machine would; answers with the lines of text it
+    /// wrote.
+    ///
+    /// # Errors
+    /// [`RunError`] with what went wrong.
+    pub fn run_alone(&self, machine: &Machine) -> Result<Vec<String>, RunError> {
+        let files = RunFiles::new(&self.kernel)?;
+        let mut qemu = self.qemu.command(machine, &self.xen, RunFiles::KERNEL, None);
+        qemu.current_dir(files.directory.path()).stderr(files.errors()?);
+        let mut process = Process::start(qemu).doing(|| "start QEMU by `setpriv` of util-linux".to_owned())?;
+        let log = listen(&process, machine.boot_limit + machine.run_limit);
+        if let Err(RunError::Cut { .. }) = &log {
+            files.blame_qemu(&mut process)?;
+        }
+        log
+    }
+}
+
+/// Listens until the kernel has said all.
+fn listen(process: &Process, limit: Duration) -> Result<Vec<String>, RunError> {
+    let (deadline, mut watch) = (Instant::now() + limit, Watch::new("text"));
+    loop {
+        match process.next(deadline) {
+            Next::Line(line) => watch.line(&line).map_or(Ok(()), |ended| ended.map(drop))?,
+            Next::Silence => return Err(watch.silence(Silence::Limit(limit))),
+            Next::End => return Err(watch.silence(Silence::End)),
+        }
+        if watch.log_ends_with(TEXT_END) {
+            return Ok(watch.take_log());
+        }
     }
 }
 
@@ -159,17 +192,22 @@ impl RunFiles {
     const MODULE: &str = "module";
     const ERRORS: &str = "errors";
 
-    fn new(kernel: &Path, command: &str, payload: &[u8]) -> Result<Self, RunError> {
+    fn new(kernel: &Path) -> Result<Self, RunError> {
         let directory = tempfile::tempdir().doing(|| "create a temporary directory".to_owned())?;
         symlink(kernel, directory.path().join(Self::KERNEL)).doing(|| "link the kernel".to_owned())?;
+        Ok(Self { directory })
+    }
+
+    /// Writes what the kernel is to do.
+    fn module(&self, command: &str, payload: &[u8]) -> Result<(), RunError> {
         let header = Request { command, payload }.header();
-        let module = directory.path().join(Self::MODULE);
+        let module = self.directory.path().join(Self::MODULE);
         let write = || {
             let mut file = File::create(&module)?;
             [&header[..], command.as_bytes(), payload].iter().try_for_each(|bytes| file.write_all(bytes))
         };
         write().doing(|| format!("write `{}`", module.display()))?;
-        Ok(Self { directory })
+        Ok(())
     }
 
     fn errors_path(&self) -> PathBuf {

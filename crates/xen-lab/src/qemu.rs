@@ -77,7 +77,7 @@ impl Qemu {
 
     /// The command that runs `xen` with `kernel` as its domain 0 and `module` as the kernel's boot
     /// module. The two are file names without commas and spaces, which QEMU's list has as separators.
-    pub(crate) fn command(&self, machine: &Machine, xen: &Path, kernel: &str, module: &str) -> Command {
+    pub(crate) fn command(&self, machine: &Machine, xen: &Path, kernel: &str, module: Option<&str>) -> Command {
         let console = format!(
             "console=com1 com1=115200,8n1 dom0_mem={}M dom0_max_vcpus={} {}",
             machine.domain_memory, machine.vcpus, machine.xen_arguments
@@ -90,7 +90,8 @@ impl Qemu {
         command.args(["-m", &machine.memory.to_string(), "-smp", &machine.processors.to_string()]);
         command.args(self.acceleration(machine));
         command.arg("-kernel").arg(xen).args(["-append", console.trim_end()]);
-        command.args(["-initrd", &format!("{kernel} {},{module}", machine.kernel_arguments)]);
+        let module = module.map_or_else(String::new, |module| format!(",{module}"));
+        command.args(["-initrd", &format!("{kernel} {}{module}", machine.kernel_arguments)]);
         command
     }
 
@@ -114,7 +115,7 @@ mod tests {
 
     fn words(version: (u32, u32), machine: &Machine) -> String {
         let qemu = Qemu { program: PathBuf::from("/usr/bin/qemu"), version, told: String::new() };
-        let command = qemu.command(machine, Path::new("/x/xen"), "kernel", "module");
+        let command = qemu.command(machine, Path::new("/x/xen"), "kernel", Some("module"));
         command.get_args().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

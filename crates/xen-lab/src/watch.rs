@@ -154,6 +154,11 @@ impl Watch {
         }
     }
 
+    /// Whether this is the last line of the kernel's log so far.
+    pub(crate) fn log_ends_with(&self, text: &str) -> bool {
+        self.log.last().is_some_and(|line| line == text)
+    }
+
     fn keep(&mut self, line: &[u8]) {
         if self.tail.len() == KEPT {
             self.tail.pop_front();

@@ -128,8 +128,9 @@ impl Overlay {
 /// `WORDS` 8-byte words for everything that is not an update (3 a flush, 2 more with a vCPU set).
 ///
 /// The default holds one whole page table. At most [`VcpuQueue::MASKED_BOUND`] operations are handed
-/// over with upcalls masked (R15). No two vCPUs' queues should share a cache line: pad what holds them.
+/// over with upcalls masked (R15). No two queues share a cache line, nor a pair of them that is fetched together.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const WORDS: usize = 128> {
     batch: Batch<UPDATES, CALLS, WORDS>,
     index: SlotIndex<UPDATES>,

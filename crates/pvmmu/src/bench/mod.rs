@@ -11,6 +11,7 @@ use crate::cli::{BenchArgs, BenchFormat, MeasuredOn};
 use crate::measured;
 use crate::verdict::Verdict;
 
+pub(crate) use self::rows::Row;
 use self::rows::{Bench, Measured};
 
 /// Measures, in one boot where there is something to boot, and renders the rows that are asked for.
@@ -23,9 +24,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(String, Verdict)> {
         bail!("`{workload}` looks at what has come of it, and on `null` nothing does; measure it on `mock` or `xen`");
     }
     let (measured, lines) = match args.on {
-        MeasuredOn::Mock => on_mock(args)?,
-        MeasuredOn::Xen => in_kernel(args, "xen", workload)?,
-        MeasuredOn::Null => in_kernel(args, "null", &format!("null {workload}"))?,
+        MeasuredOn::Mock => on_mock(args.wall, &named(workload), &Policy::ALL)?,
+        MeasuredOn::Xen => in_kernel(args.wall, "xen", workload)?,
+        MeasuredOn::Null => in_kernel(args.wall, "null", &format!("null {workload}"))?,
     };
     let mut bench = Bench::read(measured, &lines)?;
     // Rows are compared with others', so all are measured whatever is shown.
@@ -38,8 +39,25 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(String, Verdict)> {
     Ok((text, Verdict::Clean))
 }
 
-fn in_kernel(args: &BenchArgs, name: &'static str, payload: &str) -> Result<(Measured, Vec<String>)> {
-    let (clock, unit) = match args.wall {
+/// One policy's costs of some workloads, in one boot where there is something to boot.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn costs(on: MeasuredOn, workloads: &[&str], policy: Policy) -> Result<(Measured, Vec<Row>)> {
+    let words = format!("{} {}", policy.name(), workloads.join(" "));
+    let (measured, lines) = match on {
+        MeasuredOn::Mock => {
+            let workloads: Vec<_> = workloads.iter().filter_map(|name| Workload::named(name)).collect();
+            on_mock(false, &workloads, &[policy])?
+        }
+        MeasuredOn::Xen => in_kernel(false, "xen", &words)?,
+        MeasuredOn::Null => in_kernel(false, "null", &format!("null {words}"))?,
+    };
+    Ok((measured, Row::read_all(&lines)?))
+}
+
+fn in_kernel(wall: bool, name: &'static str, payload: &str) -> Result<(Measured, Vec<String>)> {
+    let (clock, unit) = match wall {
         true => (Clock::Host, "ticks of the time-stamp counter"),
         false => (Clock::Instructions, measured::UNIT),
     };
@@ -47,16 +65,19 @@ fn in_kernel(args: &BenchArgs, name: &'static str, payload: &str) -> Result<(Mea
     Ok((Measured { name, setup: Some(setup), unit }, lines))
 }
 
-fn on_mock(args: &BenchArgs) -> Result<(Measured, Vec<String>)> {
-    let (clock, unit) = match args.wall {
+/// The workload of this name, or all.
+fn named(workload: &str) -> Vec<Workload> {
+    Workload::named(workload).map_or_else(|| Workload::ALL.to_vec(), |workload| vec![workload])
+}
+
+fn on_mock(wall: bool, workloads: &[Workload], policies: &[Policy]) -> Result<(Measured, Vec<String>)> {
+    let (clock, unit) = match wall {
         true => (mock::Unit::Nanoseconds, "ns"),
         false => (mock::Unit::Hypercalls, "hypercalls"),
     };
-    let named = args.workload.as_deref().and_then(Workload::named);
-    let workloads = named.map_or_else(|| Workload::ALL.to_vec(), |workload| vec![workload]);
     let mut lines = Vec::new();
-    for workload in workloads {
-        for policy in Policy::ALL {
+    for &workload in workloads {
+        for &policy in policies {
             let cost = mock::measure(policy, workload, clock);
             let cost = cost.with_context(|| format!("{} by {}", workload.name, policy.name()))?;
             let (name, policy, updates) = (workload.name, policy.name(), workload.updates());

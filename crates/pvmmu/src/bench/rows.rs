@@ -11,11 +11,11 @@ use crate::style::grouped;
 
 /// What was measured on, and in what.
 #[derive(Debug)]
-pub(super) struct Measured {
-    pub(super) name: &'static str,
+pub(crate) struct Measured {
+    pub(crate) name: &'static str,
     /// `None` where nothing was booted.
     pub(super) setup: Option<Setup>,
-    pub(super) unit: &'static str,
+    pub(crate) unit: &'static str,
 }
 
 /// What was measured, and on what.
@@ -46,14 +46,14 @@ impl fmt::Display for Hypervisor {
 
 /// One policy's cost of one workload.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub(super) workload: String,
     pub(super) policy: String,
-    pub(super) updates: u64,
-    pub(super) hypercalls: u64,
-    pub(super) cost: u64,
+    pub(crate) updates: u64,
+    pub(crate) hypercalls: u64,
+    pub(crate) cost: u64,
     /// `None` where nothing is updated.
-    pub(super) cost_per_update: Option<f64>,
+    pub(crate) cost_per_update: Option<f64>,
     pub(super) ratio_to_raw: Option<f64>,
     pub(super) ratio_to_linux: Option<f64>,
     pub(super) longest_masked: u64,
@@ -65,7 +65,7 @@ impl Bench {
     /// # Errors
     /// A line that is no row.
     pub(super) fn read(measured: Measured, lines: &[String]) -> Result<Self> {
-        let mut rows = lines.iter().map(|line| Row::read(line)).collect::<Result<Vec<_>>>()?;
+        let mut rows = Row::read_all(lines)?;
         for policy in [Policy::Raw, Policy::Linux] {
             let costs: Vec<_> = rows.iter().map(|row| cost_of(&rows, &row.workload, policy)).collect();
             for (row, cost) in rows.iter_mut().zip(costs) {
@@ -105,6 +105,14 @@ fn cost_of(rows: &[Row], workload: &str, policy: Policy) -> Option<u64> {
 }
 
 impl Row {
+    /// The rows of these lines, compared with none.
+    ///
+    /// # Errors
+    /// A line that is no row.
+    pub(super) fn read_all(lines: &[String]) -> Result<Vec<Self>> {
+        lines.iter().map(|line| Self::read(line)).collect()
+    }
+
     fn read(line: &str) -> Result<Self> {
         let [workload, policy, numbers @ ..] = measured::words::<6>(line)?;
         let number = |word: &str| word.parse().with_context(|| format!("`{line}` has no number where one is due"));

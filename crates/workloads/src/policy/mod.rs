@@ -8,7 +8,7 @@ mod raw;
 mod single;
 
 pub use self::linux::Buffer as LinuxBuffer;
-pub(crate) use self::{
+use self::{
     linux::Linux,
     peer::Played,
     pv_mmu::PvMmu,
@@ -42,6 +42,19 @@ impl Policy {
     pub const ALL: [Self; 7] =
         [Self::PvMmu, Self::Linux, Self::NetBsd, Self::FreeBsd, Self::Libxc, Self::Single, Self::Raw];
 
+    /// Has its way visited.
+    pub fn visit<G: Ground, V: Visit<G>>(self, visit: V) -> V::Answer {
+        match self {
+            Self::PvMmu => visit.way::<PvMmu<G::Memory>>(),
+            Self::Linux => visit.way::<Played<Linux>>(),
+            Self::NetBsd => visit.way::<Played<NetBsd>>(),
+            Self::FreeBsd => visit.way::<Played<FreeBsd>>(),
+            Self::Libxc => visit.way::<Played<Libxc>>(),
+            Self::Single => visit.way::<Played<Single>>(),
+            Self::Raw => visit.way::<Raw>(),
+        }
+    }
+
     /// What it is called.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -55,6 +68,15 @@ impl Policy {
             Self::Raw => "raw",
         }
     }
+}
+
+/// What is to be done with a policy's way, whatever type it is of.
+pub trait Visit<G: Ground> {
+    /// What comes of it.
+    type Answer;
+
+    /// Does it.
+    fn way<W: Way<G>>(self) -> Self::Answer;
 }
 
 /// A way of doing what is wanted; whatever it keeps between its three steps.

@@ -1,10 +1,10 @@
-//! The answer on its way to the host, as numbered frames.
+//! The answer on its way to the host, as numbered frames, or to a reader, as text.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use crc32fast::Hasher;
 use xen_guest::write_line;
-use xen_wire::{Frame, FrameKind, LINE_BYTES, PAYLOAD_BYTES, Total};
+use xen_wire::{Frame, FrameKind, LINE_BYTES, PAYLOAD_BYTES, TextLine, Total};
 
 use crate::error::Error;
 
@@ -16,17 +16,33 @@ pub(crate) struct Reply {
     number: u32,
     total: Total,
     hasher: Hasher,
+    /// Lines for a reader, in place of frames.
+    lines: Option<TextLine<fn(&[u8])>>,
 }
 
 impl Reply {
     /// Tells the host that the kernel runs, and begins the answer.
     pub(crate) fn begin() -> Self {
         send(FrameKind::Ready, 0, &[]);
-        Self { buffer: [0; PAYLOAD_BYTES], used: 0, number: 0, total: Total::default(), hasher: Hasher::new() }
+        Self::to(None)
+    }
+
+    /// An answer to be read.
+    pub(crate) fn text() -> Self {
+        Self::to(Some(TextLine::log(write_line)))
+    }
+
+    fn to(lines: Option<TextLine<fn(&[u8])>>) -> Self {
+        Self { buffer: [0; PAYLOAD_BYTES], used: 0, number: 0, total: Total::default(), hasher: Hasher::new(), lines }
     }
 
     /// Adds to the answer.
     pub(crate) fn bytes(&mut self, mut bytes: &[u8]) {
+        if let Some(lines) = &mut self.lines {
+            // What is no text is for no reader; a line takes everything.
+            let _ = lines.write_str(str::from_utf8(bytes).unwrap_or("(bytes)"));
+            return;
+        }
         self.hasher.update(bytes);
         self.total.len += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -57,6 +73,9 @@ impl Reply {
 
     /// The answer is complete.
     pub(crate) fn end(mut self) {
+        if let Some(lines) = self.lines {
+            return lines.end();
+        }
         self.flush();
         self.total.checksum = self.hasher.finalize();
         send(FrameKind::End, self.number, &self.total.to_payload());

@@ -26,5 +26,5 @@ mod line;
 mod request;
 
 pub use frame::{Frame, FrameError, FrameKind, PAYLOAD_BYTES, Total};
-pub use line::{LAST_LINE, LINE_BYTES, Line, TextLine};
+pub use line::{LAST_LINE, LINE_BYTES, Line, TEXT_END, TextLine};
 pub use request::{HEADER_BYTES, Request, RequestError};

@@ -11,6 +11,9 @@ pub const LINE_BYTES: usize = 127;
 /// The text of the line that closes a kernel's last words.
 pub const LAST_LINE: &str = "the kernel ends here";
 
+/// The text of the log's line that closes an answer given as text.
+pub const TEXT_END: &str = "that is all";
+
 const LOG: &[u8] = b"> ";
 const LAST_WORDS: &[u8] = b"! ";
 const HYPERVISOR: &[u8] = b"(XEN) ";

@@ -103,3 +103,21 @@ fn preemption_between_any_two_instructions() {
     check(&values, &[("wrong", "0")]);
     assert!(number(&values, "upcalls") >= 100, "{values:?}");
 }
+
+/// The image as a user boots it: nothing but a command line, text on the console, and off.
+#[test]
+fn the_image_alone_measures_and_powers_off() {
+    let Some(lab) = lab("the image alone") else { return };
+    let alone = |arguments: &str| {
+        let mut machine = machine("alone");
+        machine.clock = Clock::Instructions;
+        machine.vcpus = 1;
+        machine.kernel_arguments = arguments.to_owned();
+        lab.run_alone(&machine).unwrap()
+    };
+    let lines = alone("bench pv-mmu raw fill-512");
+    let row = |policy: &str| lines.iter().find(|line| line.starts_with(&format!("fill-512 {policy} 512 1 "))).cloned();
+    assert!(row("pv-mmu").is_some() && row("raw").is_some() && row("linux").is_none(), "{lines:#?}");
+    let lines = alone("bunch");
+    assert!(lines.iter().any(|line| line.contains("`bunch` was not carried out")), "{lines:#?}");
+}

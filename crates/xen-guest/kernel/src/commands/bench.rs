@@ -1,7 +1,7 @@
 //! Policies against workloads, on the hypervisor this runs on, or on none.
 //!
-//! The payload: words. `null`: nothing that is asked for is done, and what is measured is what asking takes. The name of a
-//! workload: only that one.
+//! The payload: words. `null`: nothing that is asked for is done, and what is measured is what asking takes. Names of
+//! workloads, or of policies: only those.
 //!
 //! The answer is text. First `xen` and the version; then a row a line: workload, policy, updates, hypercalls,
 //! cost, and the longest stretch with upcalls masked, both in ticks of the time-stamp counter.
@@ -150,24 +150,38 @@ impl<P: Platform, H: Hypervisor, const DOES: bool> Ground for Kernel<'_, P, H, D
 
 /// What is to be measured.
 struct Plan<'p> {
-    on_null: bool,
-    workload: &'p str,
+    text: &'p str,
 }
 
 impl<'p> Plan<'p> {
     fn of(payload: &'p [u8]) -> Result<Self, Error> {
         let text = core::str::from_utf8(payload).map_err(|_| Error::Payload)?;
-        let workload = text.strip_prefix("null").map_or(text, str::trim_start);
-        if !workload.is_empty() && Workload::named(workload).is_none() {
-            return Err(Error::Payload);
-        }
-        Ok(Self { on_null: text.starts_with("null"), workload })
+        let known = |word| word == "null" || Workload::named(word).is_some() || policy(word).is_some();
+        if text.split_whitespace().all(known) { Ok(Self { text }) } else { Err(Error::Payload) }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &'p str> + use<'p> {
+        self.text.split_whitespace()
+    }
+
+    fn on_null(&self) -> bool {
+        self.words().any(|word| word == "null")
     }
 
     fn workloads(&self) -> impl Iterator<Item = Workload> + '_ {
-        let all = Workload::ALL.into_iter().filter(|_| self.workload.is_empty());
-        all.chain(Workload::named(self.workload)).filter(|workload| !self.on_null || !workload.looks_at_effects())
+        let named = || self.words().filter_map(Workload::named);
+        let all = Workload::ALL.into_iter().filter(move |_| named().next().is_none());
+        all.chain(named()).filter(|workload| !self.on_null() || !workload.looks_at_effects())
     }
+
+    fn policies(&self) -> impl Iterator<Item = Policy> + '_ {
+        let named = || self.words().filter_map(policy);
+        Policy::ALL.into_iter().filter(move |_| named().next().is_none()).chain(named())
+    }
+}
+
+fn policy(name: &str) -> Option<Policy> {
+    Policy::ALL.into_iter().find(|policy| policy.name() == name)
 }
 
 fn tell<'p, B, C, T, P>(plan: &Plan<'_>, grounds: &Grounds<'_, B, C, T>, reply: &mut Reply) -> Result<(), Error>
@@ -178,7 +192,7 @@ where
     P: Platform + 'p,
 {
     for workload in plan.workloads() {
-        for policy in Policy::ALL {
+        for policy in plan.policies() {
             let cost = grounds.measure(policy, workload).map_err(|error| Error::NoCost(workload, policy, error))?;
             let (name, updates, policy) = (workload.name, workload.updates(), policy.name());
             // A reply takes everything.
@@ -194,7 +208,7 @@ pub(crate) fn bench(context: &TaskContext, payload: &[u8], reply: &mut Reply) ->
     let plan = Plan::of(payload)?;
     version(reply)?;
     let pages = Pages::take()?;
-    if plan.on_null { on_null(context, &pages, &plan, reply) } else { on_xen(context, &pages, &plan, reply) }
+    if plan.on_null() { on_null(context, &pages, &plan, reply) } else { on_xen(context, &pages, &plan, reply) }
 }
 
 fn on_xen(context: &TaskContext, pages: &Pages, plan: &Plan<'_>, reply: &mut Reply) -> Result<(), Error> {
