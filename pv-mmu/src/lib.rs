@@ -22,6 +22,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod arch;
 mod caller;
 mod dynamic;
 mod failure;
