@@ -114,25 +114,31 @@ mod papr {
 
 /// What waits on a vCPU.
 #[derive(Clone, Debug, Hash)]
-pub struct Batch {
-    removals: [Removal; CAPACITY],
+pub struct Batch<const ROOM: usize = CAPACITY> {
+    removals: [Removal; ROOM],
     count: usize,
 }
 
 const NONE: Removal =
     Removal { group: Group { space: Space(0), page_shift: 0, segment_shift: 0 }, page: 0, place: Ptex(0), tag: 0 };
 
-impl Default for Batch {
+impl<const ROOM: usize> Default for Batch<ROOM> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Batch {
+impl<const ROOM: usize> Batch<ROOM> {
     /// An empty one.
     #[must_use]
     pub const fn new() -> Self {
-        Self { removals: [NONE; CAPACITY], count: 0 }
+        Self { removals: [NONE; ROOM], count: 0 }
+    }
+
+    /// Whether the next one has the others carried out first.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.count == ROOM
     }
 
     fn group(&self) -> Option<Group> {
@@ -140,13 +146,13 @@ impl Batch {
     }
 }
 
-impl<H: Pseries> Deferral<H> for Batch {
+impl<H: Pseries, const ROOM: usize> Deferral<H> for Batch<ROOM> {
     type Work = Removal;
     type Refusal = Refusal;
     const PREEMPTION: Preemption = Preemption::Disabled;
 
     fn defer(&mut self, work: Removal, hardware: &H, refused: &mut dyn FnMut(Refusal)) {
-        if self.count == CAPACITY || self.group().is_some_and(|group| group != work.group) {
+        if self.count == ROOM || self.group().is_some_and(|group| group != work.group) {
             self.flush(hardware, refused);
         }
         if let Some(room) = self.removals.get_mut(self.count) {

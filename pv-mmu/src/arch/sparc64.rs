@@ -79,26 +79,32 @@ pub trait Sun4v {
 const BOTH_TLBS: u64 = 3;
 
 /// What waits on a vCPU.
-#[derive(Clone, Debug)]
-pub struct Batch {
+#[derive(Clone, Debug, Hash)]
+pub struct Batch<const ROOM: usize = CAPACITY> {
     group: Option<(ContextNumber, PageShift)>,
-    pages: [VirtAddr; CAPACITY],
+    pages: [VirtAddr; ROOM],
     count: usize,
     /// The whole address space is to go; the pages do not matter then.
     whole: bool,
 }
 
-impl Default for Batch {
+impl<const ROOM: usize> Default for Batch<ROOM> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Batch {
+impl<const ROOM: usize> Batch<ROOM> {
     /// An empty one.
     #[must_use]
     pub const fn new() -> Self {
-        Self { group: None, pages: [VirtAddr::unchecked(0); CAPACITY], count: 0, whole: false }
+        Self { group: None, pages: [VirtAddr::unchecked(0); ROOM], count: 0, whole: false }
+    }
+
+    /// Whether the next one has the others carried out first.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.count == ROOM
     }
 
     fn covers(&self, context: ContextNumber) -> bool {
@@ -110,7 +116,7 @@ impl Batch {
     }
 }
 
-impl<H: Sun4v> Deferral<H> for Batch {
+impl<H: Sun4v, const ROOM: usize> Deferral<H> for Batch<ROOM> {
     type Work = Invalidation;
     type Refusal = Refusal;
     const PREEMPTION: Preemption = Preemption::Disabled;
@@ -123,7 +129,7 @@ impl<H: Sun4v> Deferral<H> for Batch {
         };
         let fits = match (page, self.group) {
             (_, None) => true,
-            (Some(_), Some(waiting)) => waiting == group && self.count < CAPACITY,
+            (Some(_), Some(waiting)) => waiting == group && self.count < ROOM,
             (None, Some((context, _))) => context == group.0,
         };
         if !fits {

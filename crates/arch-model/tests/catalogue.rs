@@ -1,0 +1,103 @@
+//! The library's catalogue on every architecture, and where designs that were given up go wrong.
+
+use std::sync::Arc;
+
+use arch_model::{Design, Model, Outcome};
+use guest_model::{Bounds, Handler, Profile, Program, Scenario, Step, catalogue};
+
+use Step::{Enter, Leave, Range, Set, Sleep};
+use pv_mmu::arch::Preemption;
+
+/// Deviations gone through in tests: `pvmmu explore --arch` goes further.
+const DEVIATIONS: usize = 1;
+
+fn nested(name: &'static str, programs: &[&[Step]]) -> Arc<Scenario> {
+    let programs = programs.iter().map(|steps| Program::Fixed(steps.to_vec())).collect();
+    Arc::new(Scenario::new(name, "", Profile::Nested, programs))
+}
+
+fn rule(outcome: &Outcome) -> Option<String> {
+    outcome.found.as_ref().map(|(found, schedule, log)| format!("{found} {schedule}\n{}", log.join("\n")))
+}
+
+#[test]
+fn the_library_is_clean_on_every_architecture() {
+    for model in Model::ALL {
+        let mut run = 0;
+        for exhibit in catalogue() {
+            let bound = if exhibit.scenario.name == "S60" { 0 } else { DEVIATIONS };
+            let outcome = model.explore(Design::PvMmu, &exhibit.scenario, bound);
+            assert_eq!(rule(&outcome), None, "{} on {}", exhibit.scenario.name, model.name());
+            run += usize::from(outcome.applies);
+        }
+        assert!(run > 40, "{run} scenarios on {}", model.name());
+    }
+}
+
+/// The bugs of these architectures: the scenario, the designs that had it, and by which rule it is found.
+fn bugs() -> Vec<(Arc<Scenario>, Vec<Design>, &'static [&'static str])> {
+    let b4 = nested("B4", &[&[Enter, Set(0), Set(1), Leave], &[Set(2)]]);
+    let b2 = nested("B2", &[&[Enter, Range(1), Set(3), Leave]]);
+    let b8 = nested("B8", &[&[Enter, Set(0), Enter, Step::Unset(3), Leave, Set(1), Leave]]);
+    let mut b9 = Scenario::clone(&nested("B9", &[&[Enter, Set(0), Leave]]));
+    b9.handlers = vec![Handler::Set(5)];
+    vec![
+        (b2, vec![Design::VcpuMode, Design::VcpuModePinned, Design::TaskFlag], &["R4"]),
+        (b4, vec![Design::VcpuMode], &["R1", "R2", "R4", "R7", "R9"]),
+        (b8, vec![Design::VcpuModePinned, Design::TaskFlag], &["R4"]),
+        (Arc::new(b9), vec![Design::TaskFlag, Design::VcpuModePinned], &["R6"]),
+    ]
+}
+
+#[test]
+fn each_bug_is_found_in_the_design_that_had_it_and_not_in_the_library() {
+    for model in Model::ALL.iter().copied() {
+        for (scenario, designs, rules) in bugs() {
+            let ours = model.explore(Design::PvMmu, &scenario, 2);
+            assert_eq!(rule(&ours), None, "{} on {}", scenario.name, model.name());
+            for design in designs.into_iter().filter(|design| design.is_for(model.preemption())) {
+                let outcome = model.explore(design, &scenario, 2);
+                let (found, schedule, _) = outcome.found.unwrap_or_else(|| {
+                    panic!("{} is not found in {} on {}", scenario.name, design.name(), model.name())
+                });
+                let rule = found.rule.expect("a rule").to_string();
+                println!("{} {} {}: {rule} `{schedule}`", model.name(), scenario.name, design.name());
+                assert!(rules.contains(&rule.as_str()), "{found} {schedule}");
+            }
+        }
+    }
+}
+
+/// S26: where a region keeps preemption off, nobody comes in between, and outside anybody may.
+#[test]
+fn preemption_is_off_in_a_region_where_the_architecture_says_so() {
+    let scenario = nested("S26", &[&[Enter, Set(0), Leave], &[Set(2)]]);
+    for model in Model::ALL.iter().copied() {
+        let outcome = model.explore(Design::PvMmu, &scenario, 1);
+        assert_eq!(rule(&outcome), None);
+        assert_eq!(outcome.refused_preemptions > 0, model.preemption() == Preemption::Disabled, "{}", model.name());
+    }
+}
+
+/// S27: sleeping in a region is for those whose regions leave preemption on.
+#[test]
+fn sleeping_in_a_region_is_for_those_that_may() {
+    let scenario = nested("S27", &[&[Enter, Set(0), Sleep, Set(1), Leave], &[Set(2)]]);
+    for model in Model::ALL.iter().copied() {
+        let outcome = model.explore(Design::PvMmu, &scenario, 1);
+        assert_eq!(rule(&outcome), None);
+        assert_eq!(outcome.sleeps > 0, model.preemption() == Preemption::Allowed, "{}", model.name());
+    }
+}
+
+/// Every program of two operations for each of two tasks.
+#[test]
+fn every_short_program() {
+    let scenario = Arc::new(guest_model::every_program(Profile::Nested, 2, Bounds::default()));
+    for model in Model::ALL.iter().copied() {
+        let outcome = model.explore(Design::PvMmu, &scenario, 1);
+        assert_eq!(rule(&outcome), None, "{}", model.name());
+        println!("{}: {} interleavings of every program of two operations", model.name(), outcome.schedules);
+        assert!(outcome.schedules > 10_000, "{}", outcome.schedules);
+    }
+}
