@@ -20,7 +20,7 @@
 #define watch_switches(mmu, root, stack) ((void)0)
 #define watch_switched(mmu, number) ((void)0)
 #define watch_exited(mmu) ((void)0)
-#define watch_validate(mmu, page) 0
-#define watch_retire(mmu, page) 0
+#define watch_validate(mmu, page) ((void)(page), 0)
+#define watch_retire(mmu, page) ((void)(page), 0)
 
 #endif
