@@ -20,7 +20,7 @@ case "$what" in
         # Xen pushes an upcall's frame right below the stack pointer; and the kernel's own code uses no SSE.
         gcc "${strict[@]}" -O2 -ffreestanding -fno-builtin -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-pie \
             -fno-asynchronous-unwind-tables -fcf-protection=none -nostdlib -static -no-pie -Wl,--build-id=none \
-            -Wl,--gc-sections -Wl,-T,xen/guest.ld ./*.c xen/*.c xen/entry.S "$library" -o "$to/c-guest"
+            -Wl,--gc-sections -Wl,--no-warn-rwx-segments -Wl,-T,xen/guest.ld ./*.c xen/*.c xen/entry.S "$library" -o "$to/c-guest"
         ;;
     mock)
         (cd $root && "${CARGO:-cargo}" build --quiet --release -p mock-xen-c --target-dir "$target")

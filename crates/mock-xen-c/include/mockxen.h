@@ -14,8 +14,8 @@
 // A guest of two vCPUs, 0 and 1, with a pinned L1 table and 16 pages.
 struct mockxen_guest;
 
-// How the mock reaches what a hypercall points at. Functions that are missing are replaced by plain accesses; a program
-// built with a sanitizer gives its own, so that an argument that is too short is found.
+// How the mock reaches what a hypercall points at. Functions that are missing are replaced by plain accesses; a
+// program built with a sanitizer gives its own, so that an argument that is too short is found.
 struct mockxen_memory {
   // Passed to each.
   void *data;
@@ -25,8 +25,8 @@ struct mockxen_memory {
   void (*store)(void *data, uint64_t *address, uint64_t word);
 };
 
-// Who acts: a task by a number of the program's choice, the vCPU it is on, and the context: 0 its own code, 1 a handler that
-// interrupts it, 2 the switch code between two tasks.
+// Who acts: a task by a number of the program's choice, the vCPU it is on, and the context: 0 its own code, 1 a
+// handler that interrupts it, 2 the switch code between two tasks.
 struct mockxen_who {
   // The task.
   uint64_t task;
@@ -75,16 +75,13 @@ struct mockxen_guest *mockxen_new(uint32_t nested, uint32_t masked_bound, const 
 // 1. `guest` is null or was made by `mockxen_new` and not freed, and nobody uses it any more.
 void mockxen_free(struct mockxen_guest *guest);
 
-// Hypercall `number` of `vcpu` with five arguments; answers with what Xen returns in rax. Pointers among the arguments lead
-// to the program's memory.
+// Hypercall `number` of `vcpu` with five arguments; answers with what Xen returns in rax. Pointers among the arguments
+// lead to the program's memory.
 //
 // # Safety
-// 1. `guest` as for `mockxen_judge`; `arguments` are five words. 2. What they point at is the program's, as long as the
-//    hypercall reads and writes there.
-int64_t mockxen_hypercall(const struct mockxen_guest *guest,
-                          uint32_t vcpu,
-                          uint64_t number,
-                          const uint64_t *arguments);
+// 1. `guest` as for `mockxen_judge`; `arguments` are five words. 2. What they point at is the program's, as long as
+//    the hypercall reads and writes there.
+int64_t mockxen_hypercall(const struct mockxen_guest *guest, uint32_t vcpu, uint64_t number, const uint64_t *arguments);
 
 // The frame of the pinned L1 table, which is empty at first.
 //
@@ -116,44 +113,36 @@ uint64_t mockxen_base(const struct mockxen_guest *guest, uint32_t vcpu);
 // 1. `guest` as for `mockxen_judge`.
 uint64_t mockxen_load(const struct mockxen_guest *guest, uint64_t slot);
 
-// A plain store of the guest to machine address `slot`: 0, or -1 where it would fault, because no mapping of the page is
-// writable.
+// A plain store of the guest to machine address `slot`: 0, or -1 where it would fault, because no mapping of the page
+// is writable.
 //
 // # Safety
 // 1. `guest` as for `mockxen_judge`.
-int32_t mockxen_store(const struct mockxen_guest *guest,
-                      uint64_t slot,
-                      uint64_t word);
+int32_t mockxen_store(const struct mockxen_guest *guest, uint64_t slot, uint64_t word);
 
-// What the processor does when it stores through the present entry at `slot`: accessed and dirty are set. 0, or -1 where the
-// entry is not present.
+// What the processor does when it stores through the present entry at `slot`: accessed and dirty are set. 0, or -1
+// where the entry is not present.
 //
 // # Safety
 // 1. `guest` as for `mockxen_judge`.
-int32_t mockxen_touch(const struct mockxen_guest *guest,
-                      uint64_t slot);
+int32_t mockxen_touch(const struct mockxen_guest *guest, uint64_t slot);
 
-// A store of the guest's kernel to the read-only entry at `slot`, past any library: Xen traps it and makes it as an update.
-// The referee is told (R6, R10). 0, or -1 for a page fault.
+// A store of the guest's kernel to the read-only entry at `slot`, past any library: Xen traps it and makes it as an
+// update. The referee is told (R6, R10). 0, or -1 for a page fault.
 //
 // # Safety
 // 1. `guest` as for `mockxen_judge`.
-int32_t mockxen_trapped_write(const struct mockxen_guest *guest,
-                              struct mockxen_who who,
-                              uint64_t slot,
-                              uint64_t pte);
+int32_t mockxen_trapped_write(const struct mockxen_guest *guest, struct mockxen_who who, uint64_t slot, uint64_t pte);
 
-// What the referee found so far; a text of it goes to `text`, of which there are `bytes` bytes: cut to fit, and ended by a
-// zero. Each violation is a line that names rule, operation, task, vCPU and moments.
+// What the referee found so far; a text of it goes to `text`, of which there are `bytes` bytes: cut to fit, and ended
+// by a zero. Each violation is a line that names rule, operation, task, vCPU and moments.
 //
 // # Safety
 // 1. `guest` was made by `mockxen_new` and not freed. 2. `text` is null or has `bytes` bytes.
-struct mockxen_verdict mockxen_judge(const struct mockxen_guest *guest,
-                                     char *text,
-                                     size_t bytes);
+struct mockxen_verdict mockxen_judge(const struct mockxen_guest *guest, char *text, size_t bytes);
 
-// The library is about to be handed an update of an entry of a table of `level`, 1 to 4. `slot` with Xen's command in its
-// lowest bits: 2 for an update that keeps accessed and dirty. Answers with the request's number.
+// The library is about to be handed an update of an entry of a table of `level`, 1 to 4. `slot` with Xen's command in
+// its lowest bits: 2 for an update that keeps accessed and dirty. Answers with the request's number.
 //
 // # Safety
 // 1. `guest` as for `mockxen_judge`.
@@ -163,8 +152,8 @@ uint64_t mockxen_ask_update(const struct mockxen_guest *guest,
                             uint64_t slot,
                             uint64_t pte);
 
-// The library is about to be handed an `mmuext_op`, by Xen's `command` number, its first argument, and the set of vCPUs 0 to
-// 63 where it has one. Answers with the request's number.
+// The library is about to be handed an `mmuext_op`, by Xen's `command` number, its first argument, and the set of
+// vCPUs 0 to 63 where it has one. Answers with the request's number.
 //
 // # Safety
 // 1. `guest` as for `mockxen_judge`.
@@ -218,8 +207,8 @@ void mockxen_failed_mmuext(const struct mockxen_guest *guest,
                            uint64_t vcpus,
                            uint32_t errno);
 
-// An adapter of the program's, in the hypervisor's place, has refused one update of an array with `errno`, and has not looked
-// at the `behind` updates that follow it: `updates` are pairs of slot and value, from the refused one on.
+// An adapter of the program's, in the hypervisor's place, has refused one update of an array with `errno`, and has not
+// looked at the `behind` updates that follow it: `updates` are pairs of slot and value, from the refused one on.
 //
 // # Safety
 // 1. `guest` as for `mockxen_judge`; `updates` has 1 + `behind` pairs.

@@ -19,8 +19,8 @@ pub struct Guest {
     pub(crate) requests: Mutex<Vec<RequestId>>,
 }
 
-/// How the mock reaches what a hypercall points at. Functions that are missing are replaced by plain accesses; a program
-/// built with a sanitizer gives its own, so that an argument that is too short is found.
+/// How the mock reaches what a hypercall points at. Functions that are missing are replaced by plain accesses; a
+/// program built with a sanitizer gives its own, so that an argument that is too short is found.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
@@ -100,12 +100,12 @@ pub unsafe extern "C" fn mockxen_free(guest: *mut Guest) {
     }
 }
 
-/// Hypercall `number` of `vcpu` with five arguments; answers with what Xen returns in rax. Pointers among the arguments lead
-/// to the program's memory.
+/// Hypercall `number` of `vcpu` with five arguments; answers with what Xen returns in rax. Pointers among the arguments
+/// lead to the program's memory.
 ///
 /// # Safety
-/// 1. `guest` as for `mockxen_judge`; `arguments` are five words. 2. What they point at is the program's, as long as the
-///    hypercall reads and writes there.
+/// 1. `guest` as for `mockxen_judge`; `arguments` are five words. 2. What they point at is the program's, as long as
+///    the hypercall reads and writes there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mockxen_hypercall(guest: *const Guest, vcpu: u32, number: u64, arguments: *const u64) -> i64 {
     // SAFETY: 1. the caller's promise.
@@ -167,8 +167,8 @@ pub unsafe extern "C" fn mockxen_load(guest: *const Guest, slot: u64) -> u64 {
     entry.unwrap_or_else(|| panic!("mockxen: {slot:#x} is no memory of the guest")).bits()
 }
 
-/// A plain store of the guest to machine address `slot`: 0, or -1 where it would fault, because no mapping of the page is
-/// writable.
+/// A plain store of the guest to machine address `slot`: 0, or -1 where it would fault, because no mapping of the page
+/// is writable.
 ///
 /// # Safety
 /// 1. `guest` as for `mockxen_judge`.
@@ -180,8 +180,8 @@ pub unsafe extern "C" fn mockxen_store(guest: *const Guest, slot: u64, word: u64
     if stored.is_ok() { 0 } else { -1 }
 }
 
-/// What the processor does when it stores through the present entry at `slot`: accessed and dirty are set. 0, or -1 where the
-/// entry is not present.
+/// What the processor does when it stores through the present entry at `slot`: accessed and dirty are set. 0, or -1
+/// where the entry is not present.
 ///
 /// # Safety
 /// 1. `guest` as for `mockxen_judge`.
@@ -193,8 +193,8 @@ pub unsafe extern "C" fn mockxen_touch(guest: *const Guest, slot: u64) -> i32 {
     if touched.is_ok() { 0 } else { -1 }
 }
 
-/// A store of the guest's kernel to the read-only entry at `slot`, past any library: Xen traps it and makes it as an update.
-/// The referee is told (R6, R10). 0, or -1 for a page fault.
+/// A store of the guest's kernel to the read-only entry at `slot`, past any library: Xen traps it and makes it as an
+/// update. The referee is told (R6, R10). 0, or -1 for a page fault.
 ///
 /// # Safety
 /// 1. `guest` as for `mockxen_judge`.

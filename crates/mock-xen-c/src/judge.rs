@@ -29,8 +29,8 @@ pub struct Verdict {
     pub rules: u64,
 }
 
-/// What the referee found so far; a text of it goes to `text`, of which there are `bytes` bytes: cut to fit, and ended by a
-/// zero. Each violation is a line that names rule, operation, task, vCPU and moments.
+/// What the referee found so far; a text of it goes to `text`, of which there are `bytes` bytes: cut to fit, and ended
+/// by a zero. Each violation is a line that names rule, operation, task, vCPU and moments.
 ///
 /// # Safety
 /// 1. `guest` was made by `mockxen_new` and not freed. 2. `text` is null or has `bytes` bytes.

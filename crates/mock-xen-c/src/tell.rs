@@ -5,8 +5,8 @@ use mock_xen::referee::{Asker, Context, TaskId, Wish};
 
 use crate::{Guest, known, mmuext, update};
 
-/// Who acts: a task by a number of the program's choice, the vCPU it is on, and the context: 0 its own code, 1 a handler that
-/// interrupts it, 2 the switch code between two tasks.
+/// Who acts: a task by a number of the program's choice, the vCPU it is on, and the context: 0 its own code, 1 a
+/// handler that interrupts it, 2 the switch code between two tasks.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Who {
@@ -41,8 +41,8 @@ unsafe fn ask(guest: *const Guest, who: Who, wish: impl Into<Wish>) -> u64 {
     requests.len() as u64 - 1
 }
 
-/// The library is about to be handed an update of an entry of a table of `level`, 1 to 4. `slot` with Xen's command in its
-/// lowest bits: 2 for an update that keeps accessed and dirty. Answers with the request's number.
+/// The library is about to be handed an update of an entry of a table of `level`, 1 to 4. `slot` with Xen's command in
+/// its lowest bits: 2 for an update that keeps accessed and dirty. Answers with the request's number.
 ///
 /// # Safety
 /// 1. `guest` as for `mockxen_judge`.
@@ -54,8 +54,8 @@ pub unsafe extern "C" fn mockxen_ask_update(guest: *const Guest, who: Who, level
     unsafe { ask(guest, who, Wish::new(update(slot, pte)).at_level(level)) }
 }
 
-/// The library is about to be handed an `mmuext_op`, by Xen's `command` number, its first argument, and the set of vCPUs 0 to
-/// 63 where it has one. Answers with the request's number.
+/// The library is about to be handed an `mmuext_op`, by Xen's `command` number, its first argument, and the set of
+/// vCPUs 0 to 63 where it has one. Answers with the request's number.
 ///
 /// # Safety
 /// 1. `guest` as for `mockxen_judge`.
@@ -151,8 +151,8 @@ fn failed(guest: &Guest, vcpu: u32, operation: &Operation, errno: u32) {
     }
 }
 
-/// An adapter of the program's, in the hypervisor's place, has refused one update of an array with `errno`, and has not looked
-/// at the `behind` updates that follow it: `updates` are pairs of slot and value, from the refused one on.
+/// An adapter of the program's, in the hypervisor's place, has refused one update of an array with `errno`, and has not
+/// looked at the `behind` updates that follow it: `updates` are pairs of slot and value, from the refused one on.
 ///
 /// # Safety
 /// 1. `guest` as for `mockxen_judge`; `updates` has 1 + `behind` pairs.

@@ -61,6 +61,9 @@
 // Words of `struct pvmmu_queue`.
 #define PVMMU_QUEUE_WORDS 2560
 
+// Operations that are handed over with upcalls masked, at most (R15).
+#define PVMMU_MASKED_BOUND 554
+
 // A region never nests (R4).
 #define PVMMU_PROFILE_STRICT 0
 
@@ -100,7 +103,8 @@
 // Words of `struct pvmmu_table`.
 #define PVMMU_TABLE_WORDS 24
 
-// What a call answers. All but `PVMMU_ERROR_FAILED`, `PVMMU_ERROR_OPEN_REGIONS` and `PVMMU_ERROR_NOT_CLEARED` mean that nothing has been done.
+// What a call answers. All but `PVMMU_ERROR_FAILED`, `PVMMU_ERROR_OPEN_REGIONS` and `PVMMU_ERROR_NOT_CLEARED` mean
+// that nothing has been done.
 enum pvmmu_error {
   // Done.
   PVMMU_ERROR_NONE = 0,
@@ -119,7 +123,8 @@ enum pvmmu_error {
   PVMMU_ERROR_WRONG_VCPU = 6,
   // `lock` told of no context there is. `value`: what it told.
   PVMMU_ERROR_CONTEXT = 7,
-  // The call was made from within a step: by a callback that runs with upcalls masked and must not use the library (R9).
+  // The call was made from within a step: by a callback that runs with upcalls masked and must not use the library
+  // (R9).
   PVMMU_ERROR_WITHIN_STEP = 8,
   // The task, table or buffer is in a call already: a callback came back by it, or two use it at once.
   PVMMU_ERROR_BUSY = 9,
@@ -159,8 +164,8 @@ enum pvmmu_error {
 enum pvmmu_op {
   // One that C cannot ask for. Never in a request.
   PVMMU_OP_OTHER = 0,
-  // An update of an entry of any level, never merged: `slot` (its lowest two bits: 0, or 2 to keep accessed and dirty),
-  // `pte`; `detail` 0 for own tables and frames, else the fourth argument of `mmu_update`.
+  // An update of an entry of any level, never merged: `slot` (its lowest two bits: 0, or 2 to keep accessed and
+  // dirty), `pte`; `detail` 0 for own tables and frames, else the fourth argument of `mmu_update`.
   PVMMU_OP_UPDATE = 1,
   // Validate `frame` as a table of level `detail` (1 to 4) and keep it so.
   PVMMU_OP_PIN = 2,
@@ -188,7 +193,8 @@ enum pvmmu_op {
   PVMMU_OP_CLEAR_PAGE = 13,
   // Copy frame number `value` to `frame`.
   PVMMU_OP_COPY_PAGE = 14,
-  // Write `pte` where the current tables map `address`; `detail` is one of `PVMMU_FLUSH_*`, with `vcpus` where that says so.
+  // Write `pte` where the current tables map `address`; `detail` is one of `PVMMU_FLUSH_*`, with `vcpus` where that
+  // says so.
   PVMMU_OP_UPDATE_VA_MAPPING = 15,
   // The kernel's stack: selector `value`, pointer `address`.
   PVMMU_OP_STACK_SWITCH = 16,
@@ -280,8 +286,8 @@ struct pvmmu_why {
 // Gives the entry for number `n` of a range, from 0 on. Runs with upcalls masked and must not use the library.
 typedef struct pvmmu_pte (*pvmmu_pte_fn)(void *data, size_t n);
 
-// Looks at `known`, entry number `n` of a range as the caller's operations have left it (R11), and answers with 1 and the
-// new entry in `pte`, or with 0 to leave it. Runs with upcalls masked and must not use the library.
+// Looks at `known`, entry number `n` of a range as the caller's operations have left it (R11), and answers with 1 and
+// the new entry in `pte`, or with 0 to leave it. Runs with upcalls masked and must not use the library.
 typedef uint32_t (*pvmmu_change_fn)(void *data, size_t n, struct pvmmu_pte known, struct pvmmu_pte *pte);
 
 // Room for what a table's entries held.
@@ -289,8 +295,8 @@ struct PVMMU_ALIGNED(16) pvmmu_held {
   uint64_t opaque[PVMMU_HELD_WORDS];
 };
 
-// Is told what the entry at `slot` held last, accessed and dirty final. Runs with upcalls as they were; the task is in the
-// call meanwhile.
+// Is told what the entry at `slot` held last, accessed and dirty final. Runs with upcalls as they were; the task is in
+// the call meanwhile.
 typedef void (*pvmmu_each_held_fn)(void *data, struct pvmmu_slot slot, struct pvmmu_pte held);
 
 // A kernel: its platform, checked. One for all vCPUs, never changed.
@@ -298,7 +304,7 @@ struct pvmmu_kernel {
   uint64_t opaque[PVMMU_KERNEL_WORDS];
 };
 
-// The queue of one vCPU: 512 updates in 32 calls at most (R15). `lock` hands it out.
+// The queue of one vCPU: 512 updates in 32 calls at most. `lock` hands it out.
 struct PVMMU_ALIGNED(64) pvmmu_queue {
   uint64_t opaque[PVMMU_QUEUE_WORDS];
 };
@@ -330,28 +336,29 @@ struct pvmmu_report {
 struct pvmmu_platform {
   // The kernel's own.
   void *data;
-  // 1. Pins the caller to its vCPU, masks upcalls, fills in `here` and answers with the vCPU's queue (R9). Upcalls stay
-  // masked and nobody else runs on this vCPU until `unlock`. May be called with upcalls masked.
+  // 1. Pins the caller to its vCPU, masks upcalls, fills in `here` and answers with the vCPU's queue (R9). Upcalls
+  //    stay masked and nobody else runs on this vCPU until `unlock`. May be called with upcalls masked.
   struct pvmmu_queue *(*lock)(void *data, struct pvmmu_here *here);
   // 2. Undoes `lock`.
   void (*unlock)(void *data, const struct pvmmu_here *here);
-  // 3. Makes hypercall `number` with five arguments and answers with what Xen returned in rax. Arguments are numbers and
-  // addresses; a multicall's entries and done counts are written by Xen.
+  // 3. Makes hypercall `number` with five arguments and answers with what Xen returned in rax. Arguments are numbers
+  //    and addresses; a multicall's entries and done counts are written by Xen.
   int64_t (*hypercall)(void *data, uint64_t number, const uint64_t *arguments);
   // 4. Reads an entry from memory, by a plain load.
   struct pvmmu_pte (*load)(void *data, struct pvmmu_slot slot);
   // 5. Fills in the vCPUs that are online.
   void (*online)(void *data, struct pvmmu_vcpus *vcpus);
-  // 6. Returns once no other vCPU runs on `table`, or has the load away from it queued (R12): interrupts whoever may, has
-  // the handler leave the table and call `pvmmu_interrupt_flush`, and waits. Nothing to do where there is one vCPU.
+  // 6. Returns once no other vCPU runs on `table`, or has the load away from it queued (R12): interrupts whoever
+  //    may, has the handler leave the table and call `pvmmu_interrupt_flush`, and waits. Nothing to do where there is
+  //    one vCPU.
   void (*flush_others)(void *data, struct pvmmu_mfn table);
   // 7. Is told what no caller is there to be told. The report is gone when it returns.
   void (*report)(void *data, const struct pvmmu_report *report);
-  // 8. `lock` has gone wrong in the middle of a call, where nobody can be answered any more: `code` as for a call that
-  // has not begun. Must not return; if it does, the library spins.
+  // 8. `lock` has gone wrong in the middle of a call, where nobody can be answered any more: `code` as for a call
+  //    that has not begun. Must not return; if it does, the library spins.
   void (*fatal)(void *data, enum pvmmu_error code);
-  // Where the table in frame `table` is mapped, 512 entries; null where it is not. Saves a call of `load` for each entry
-  // of a range. May be missing.
+  // Where the table in frame `table` is mapped, 512 entries; null where it is not. Saves a call of `load` for each
+  // entry of a range. May be missing.
   const uint64_t *(*table)(void *data, struct pvmmu_mfn table);
   // Stores a word of a page that is no table, by a plain store: what `pvmmu_table_*` need. May be missing.
   void (*store)(void *data, struct pvmmu_slot slot, struct pvmmu_pte pte);
@@ -376,8 +383,8 @@ struct pvmmu_stats {
   uint64_t pending;
   // Batches handed over.
   uint64_t flushes;
-  // The same by reason: leave, nested leave, pause, explicit, switch, interrupt, immediate, capacity, read hazard, leak,
-  // harvest, table.
+  // The same by reason: leave, nested leave, pause, explicit, switch, interrupt, immediate, capacity, read hazard,
+  // leak, harvest, table.
   uint64_t flushes_by_reason[PVMMU_FLUSH_REASONS];
   // Operations that went out alone, past the queue.
   uint64_t direct;
@@ -396,7 +403,8 @@ extern "C" {
 
 // Sets an L1 entry of the caller's own tables. In a region it may wait (R1).
 //
-// Errors: `PVMMU_ERROR_SLOT`; outside a region `PVMMU_ERROR_FAILED`; those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_SLOT`; outside a region `PVMMU_ERROR_FAILED`; those of every call by a task
+// (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
@@ -429,8 +437,8 @@ enum pvmmu_error pvmmu_set_upper(struct pvmmu_task *task,
 
 // Asks for any operation: a TLB flush, a pin, a base pointer, a descriptor, in its place in the order (R3, R10, R12).
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_ADDRESS`; outside a region `PVMMU_ERROR_FAILED`; those of every
-// call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_ADDRESS`; outside a region
+// `PVMMU_ERROR_FAILED`; those of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers. 2. The operation takes nothing away that the kernel stands on, as for a hypercall of its own.
@@ -452,8 +460,8 @@ enum pvmmu_error pvmmu_read_pte(struct pvmmu_task *task,
 // Sets `count` consecutive L1 entries of one table from `slot` on: part of the queue when lazy, else one array in one
 // hypercall. `pte_of` gives each.
 //
-// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of every call by a task
-// (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
+// every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers; `pte_of` can be called with `data`.
@@ -464,8 +472,9 @@ enum pvmmu_error pvmmu_set_ptes(struct pvmmu_task *task,
                                 void *data,
                                 struct pvmmu_why *why);
 
-// Changes `count` consecutive L1 entries of one table by what they hold: `change` decides for each. Accessed and dirty that
-// the processor sets meanwhile are kept. The caller holds the lock that keeps others from the entries until the leave.
+// Changes `count` consecutive L1 entries of one table by what they hold: `change` decides for each. Accessed and dirty
+// that the processor sets meanwhile are kept. The caller holds the lock that keeps others from the entries until the
+// leave.
 //
 // Errors: as `pvmmu_set_ptes`.
 //
@@ -478,21 +487,20 @@ enum pvmmu_error pvmmu_modify(struct pvmmu_task *task,
                               void *data,
                               struct pvmmu_why *why);
 
-// Takes from `count` consecutive L1 entries of one table the right to store; accessed and dirty stay. The caller flushes.
+// Takes from `count` consecutive L1 entries of one table the right to store; accessed and dirty stay. The caller
+// flushes.
 //
 // Errors: as `pvmmu_set_ptes`.
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_wrprotect(struct pvmmu_task *task,
-                                 struct pvmmu_slot slot,
-                                 size_t count,
-                                 struct pvmmu_why *why);
+enum pvmmu_error pvmmu_wrprotect(struct pvmmu_task *task, struct pvmmu_slot slot, size_t count, struct pvmmu_why *why);
 
-// Empties an L1 entry and answers with what it held last, accessed and dirty final (R11). Flushes what is queued; for many
-// entries see `pvmmu_harvest`.
+// Empties an L1 entry and answers with what it held last, accessed and dirty final (R11). Flushes what is queued; for
+// many entries see `pvmmu_harvest`.
 //
-// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_CLEARED`; those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_CLEARED`; those of every call by a task
+// (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
@@ -510,12 +518,12 @@ enum pvmmu_error pvmmu_get_and_clear(struct pvmmu_task *task,
 // 1. Pointers; `held` has `bytes` bytes, and nobody uses it yet.
 enum pvmmu_error pvmmu_held_init(struct pvmmu_held *held, size_t bytes, struct pvmmu_why *why);
 
-// Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in order.
-// Entries that held nothing, or that could not be emptied, are not told; failures are as for a range. `options`: any of
-// `PVMMU_HARVEST_*`. `room` is the call's until it returns.
+// Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in
+// order. Entries that held nothing, or that could not be emptied, are not told; failures are as for a range.
+// `options`: any of `PVMMU_HARVEST_*`. `room` is the call's until it returns.
 //
-// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; of `room` those of a task;
-// those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_EMPTY_RANGE`,
+// `PVMMU_ERROR_BEYOND_TABLE`; of `room` those of a task; those of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers; `each` can be called with `data`.
@@ -528,12 +536,12 @@ enum pvmmu_error pvmmu_harvest(struct pvmmu_task *task,
                                void *data,
                                struct pvmmu_why *why);
 
-// Which of `count` consecutive L1 entries of one table were used: bit n % 64 of word n / 64 of `young`, 8 words. From now
-// on they count as not used; dirty stays. An entry that is used, writable and not dirty is read-only for a moment, and
-// flushes.
+// Which of `count` consecutive L1 entries of one table were used: bit n % 64 of word n / 64 of `young`, 8 words. From
+// now on they count as not used; dirty stays. An entry that is used, writable and not dirty is read-only for a moment,
+// and flushes.
 //
-// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of every call by a task
-// (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
+// every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers; `young` has 8 words.
@@ -548,29 +556,28 @@ enum pvmmu_error pvmmu_test_and_clear_young(struct pvmmu_task *task,
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_MISSING_FUNCTION`.
 //
 // # Safety
-// 1. `kernel` has `bytes` bytes and stays where it is while a task of it lives; `platform` can be read; `why` is null or
-//    can be written. 2. Each function of the platform can be called in every context the library is used in, keeps what is
-//    said of it, and what its answers point at stays: a queue as long as its vCPU.
+// 1. `kernel` has `bytes` bytes and stays where it is while a task of it lives; `platform` can be read; `why` is null
+//    or can be written. 2. Each function of the platform can be called in every context the library is used in, keeps
+//    what is said of it, and what its answers point at stays: a queue as long as its vCPU.
 enum pvmmu_error pvmmu_kernel_init(struct pvmmu_kernel *kernel,
                                    size_t bytes,
                                    const struct pvmmu_platform *platform,
                                    struct pvmmu_why *why);
 
-// Initialises the queue of vCPU number `vcpu`, of `bytes` bytes (`sizeof(struct pvmmu_queue)`). Before the vCPU uses it.
+// Initialises the queue of vCPU number `vcpu`, of `bytes` bytes (`sizeof(struct pvmmu_queue)`). Before the vCPU uses
+// it.
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`.
 //
 // # Safety
 // 1. `queue` has `bytes` bytes, and nobody uses it yet; `why` is null or can be written.
-enum pvmmu_error pvmmu_queue_init(struct pvmmu_queue *queue,
-                                  size_t bytes,
-                                  uint32_t vcpu,
-                                  struct pvmmu_why *why);
+enum pvmmu_error pvmmu_queue_init(struct pvmmu_queue *queue, size_t bytes, uint32_t vcpu, struct pvmmu_why *why);
 
 // Initialises the state of a task of `kernel`, of `bytes` bytes (`sizeof(struct pvmmu_task)`), outside any region.
 // `profile`: `PVMMU_PROFILE_STRICT` or `PVMMU_PROFILE_NESTED` (R4).
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED` (the kernel), `PVMMU_ERROR_ARGUMENT`.
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED` (the kernel),
+// `PVMMU_ERROR_ARGUMENT`.
 //
 // # Safety
 // 1. Pointers; `task` has `bytes` bytes, and nobody uses it yet.
@@ -582,60 +589,58 @@ enum pvmmu_error pvmmu_task_init(struct pvmmu_task *task,
 
 // The task ends: a region or pause still open is flushed and reported as leaked (R2), and the storage is given back.
 //
-// Errors: `PVMMU_ERROR_INTERRUPT`, and those of every call by a task: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`,
-// `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_CONTEXT`, `PVMMU_ERROR_WITHIN_STEP`, `PVMMU_ERROR_BUSY`.
+// Errors: `PVMMU_ERROR_INTERRUPT`, and those of every call by a task: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`,
+// `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_CONTEXT`, `PVMMU_ERROR_WITHIN_STEP`,
+// `PVMMU_ERROR_BUSY`.
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_task_exit(struct pvmmu_task *task,
-                                 struct pvmmu_why *why);
+enum pvmmu_error pvmmu_task_exit(struct pvmmu_task *task, struct pvmmu_why *why);
 
 // Enters a region: until it is left, the task's operations may wait (R1, R4).
 //
-// Errors: `PVMMU_ERROR_NESTED`, `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT` (R6); those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_NESTED`, `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT` (R6); those of every call by a task
+// (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_enter(struct pvmmu_task *task,
-                             struct pvmmu_why *why);
+enum pvmmu_error pvmmu_enter(struct pvmmu_task *task, struct pvmmu_why *why);
 
 // Leaves a region: when this returns, each of its operations is effective or named as failed (R2, R4).
 //
-// Errors: `PVMMU_ERROR_NOT_ENTERED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: the region is left, and `failed` of its operations are not effective;
-// those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_NOT_ENTERED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: the region is left, and `failed`
+// of its operations are not effective; those of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_leave(struct pvmmu_task *task,
-                             struct pvmmu_why *why);
+enum pvmmu_error pvmmu_leave(struct pvmmu_task *task, struct pvmmu_why *why);
 
 // Pauses laziness at any depth: flushes, and makes operations immediate (R5). Pauses nest; legal outside a region too.
 //
-// Errors: `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: it is paused, and operations asked for before are not effective;
-// those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: it is paused, and operations asked
+// for before are not effective; those of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_pause(struct pvmmu_task *task,
-                             struct pvmmu_why *why);
+enum pvmmu_error pvmmu_pause(struct pvmmu_task *task, struct pvmmu_why *why);
 
 // Ends a pause; the depth is what it was (R5).
 //
-// Errors: `PVMMU_ERROR_NOT_PAUSED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_OPEN_REGIONS`: it is ended, and regions opened in it are closed; those of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_NOT_PAUSED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_OPEN_REGIONS`: it is ended, and regions
+// opened in it are closed; those of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_resume(struct pvmmu_task *task,
-                              struct pvmmu_why *why);
+enum pvmmu_error pvmmu_resume(struct pvmmu_task *task, struct pvmmu_why *why);
 
-// Hands over what is queued on this vCPU; laziness goes on. Failures: the task's next leave, a handler's `report` (R14).
+// Hands over what is queued on this vCPU; laziness goes on. Failures: the task's next leave, a handler's `report`
+// (R14).
 //
 // Errors: those of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_flush(struct pvmmu_task *task,
-                             struct pvmmu_why *why);
+enum pvmmu_error pvmmu_flush(struct pvmmu_task *task, struct pvmmu_why *why);
 
 // Whether an operation asked for now may wait: 1, or 0 outside a region, in a pause, in a handler.
 //
@@ -645,12 +650,14 @@ enum pvmmu_error pvmmu_flush(struct pvmmu_task *task,
 // 1. Pointers.
 enum pvmmu_error pvmmu_is_lazy(struct pvmmu_task *task, uint32_t *lazy, struct pvmmu_why *why);
 
-// The switch hook: what the outgoing task has queued, and then the `count` operations at `operations` (base pointers, stack,
-// segment bases), leave as one ordered batch before this returns (R7, R8). Called between two tasks, with preemption off;
-// it needs no task's state. Failures go to `report`. All operations are looked at before the first is queued.
+// The switch hook: what the outgoing task has queued, and then the `count` operations at `operations` (base pointers,
+// stack, segment bases), leave as one ordered batch before this returns (R7, R8). Called between two tasks, with
+// preemption off; it needs no task's state. Failures go to `report`. All operations are looked at before the first is
+// queued.
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`; `PVMMU_ERROR_FULL` for more than
-// `PVMMU_SWITCH_OPERATIONS`; `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT` and `PVMMU_ERROR_ADDRESS` for an operation that is none.
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`;
+// `PVMMU_ERROR_FULL` for more than `PVMMU_SWITCH_OPERATIONS`; `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT` and
+// `PVMMU_ERROR_ADDRESS` for an operation that is none.
 //
 // # Safety
 // 1. Pointers; `count` operations can be read. 2. As for `pvmmu_operation`.
@@ -659,33 +666,31 @@ enum pvmmu_error pvmmu_switch(const struct pvmmu_kernel *kernel,
                               size_t count,
                               struct pvmmu_why *why);
 
-// Hands over what is queued on this vCPU, for a handler that another vCPU has asked to (`flush_others`, R12) or that takes
-// the vCPU offline. Failures go to `report`. The interrupted task stays lazy and loses nothing (R6).
+// Hands over what is queued on this vCPU, for a handler that another vCPU has asked to (`flush_others`, R12) or that
+// takes the vCPU offline. Failures go to `report`. The interrupted task stays lazy and loses nothing (R6).
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`; `PVMMU_ERROR_CONTEXT` where `lock` tells
-// of a task.
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`;
+// `PVMMU_ERROR_CONTEXT` where `lock` tells of a task.
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_interrupt_flush(const struct pvmmu_kernel *kernel,
-                                       struct pvmmu_why *why);
+enum pvmmu_error pvmmu_interrupt_flush(const struct pvmmu_kernel *kernel, struct pvmmu_why *why);
 
 // Reads the counts of the vCPU the caller is on (R17).
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`.
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`,
+// `PVMMU_ERROR_WITHIN_STEP`.
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_stats(const struct pvmmu_kernel *kernel,
-                             struct pvmmu_stats *stats,
-                             struct pvmmu_why *why);
+enum pvmmu_error pvmmu_stats(const struct pvmmu_kernel *kernel, struct pvmmu_stats *stats, struct pvmmu_why *why);
 
-// Initialises the handle of a table of `level` (1 to 4), of `bytes` bytes (`sizeof(struct pvmmu_table)`), as a draft: the
-// page in `frame`, which the kernel has mapped at `alias` by the entry `writable` and nowhere else writable, with what is
-// stored there.
+// Initialises the handle of a table of `level` (1 to 4), of `bytes` bytes (`sizeof(struct pvmmu_table)`), as a draft:
+// the page in `frame`, which the kernel has mapped at `alias` by the entry `writable` and nowhere else writable, with
+// what is stored there.
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_ARGUMENT` (the level),
-// `PVMMU_ERROR_ADDRESS`, `PVMMU_ERROR_MISSING_FUNCTION` (9: `store`).
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED`,
+// `PVMMU_ERROR_ARGUMENT` (the level), `PVMMU_ERROR_ADDRESS`, `PVMMU_ERROR_MISSING_FUNCTION` (9: `store`).
 //
 // # Safety
 // 1. Pointers; `table` has `bytes` bytes, and nobody uses it yet. 2. Nobody else stores to the page.
@@ -700,12 +705,12 @@ enum pvmmu_error pvmmu_table_init(struct pvmmu_table *table,
 
 // Takes the page of a draft back: the handle is none any more.
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`, `PVMMU_ERROR_TABLE_STATE`.
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`,
+// `PVMMU_ERROR_TABLE_STATE`.
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_table_forget(struct pvmmu_table *table,
-                                    struct pvmmu_why *why);
+enum pvmmu_error pvmmu_table_forget(struct pvmmu_table *table, struct pvmmu_why *why);
 
 // Where the table is in its life: `PVMMU_TABLE_DRAFT` or `PVMMU_TABLE_LIVE`.
 //
@@ -739,20 +744,18 @@ enum pvmmu_error pvmmu_table_load(struct pvmmu_table *table,
 
 // Makes a draft live by a pin, in one hypercall with what is queued (R3). It is effective when this returns.
 //
-// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is a draft as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
-// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is a draft as before; `PVMMU_ERROR_INTERRUPT`; those of
+// a handle (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_table_validate(struct pvmmu_table *table,
-                                      struct pvmmu_task *task,
-                                      struct pvmmu_why *why);
+enum pvmmu_error pvmmu_table_validate(struct pvmmu_table *table, struct pvmmu_task *task, struct pvmmu_why *why);
 
-// Lets the entry `at`, one level above, point to the table with the flags of `flags` (its frame is not looked at): a draft
-// becomes live by it, a live one is moved there from the entry that pointed to it before.
+// Lets the entry `at`, one level above, point to the table with the flags of `flags` (its frame is not looked at): a
+// draft becomes live by it, a live one is moved there from the entry that pointed to it before.
 //
-// Errors: `PVMMU_ERROR_SLOT`; `PVMMU_ERROR_FAILED`: it is as before; `PVMMU_ERROR_INTERRUPT`; those of a handle (`pvmmu_table_forget`) and of
-// every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_SLOT`; `PVMMU_ERROR_FAILED`: it is as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
+// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
@@ -762,25 +765,23 @@ enum pvmmu_error pvmmu_table_attach(struct pvmmu_table *table,
                                     struct pvmmu_pte flags,
                                     struct pvmmu_why *why);
 
-// Gives a live table up: entry, pin, and alias writable, in one hypercall with what is queued; `flush_others` is called
-// before (R12). It comes back as a draft with what it held last.
+// Gives a live table up: entry, pin, and alias writable, in one hypercall with what is queued; `flush_others` is
+// called before (R12). It comes back as a draft with what it held last.
 //
-// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is live as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
-// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is live as before; `PVMMU_ERROR_INTERRUPT`; those of a
+// handle (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers.
-enum pvmmu_error pvmmu_table_retire(struct pvmmu_table *table,
-                                    struct pvmmu_task *task,
-                                    struct pvmmu_why *why);
+enum pvmmu_error pvmmu_table_retire(struct pvmmu_table *table, struct pvmmu_task *task, struct pvmmu_why *why);
 
-// Changes `changes` of a live table's entries or fewer: by updates, or, where the measured costs say so, by giving the table
-// up, plain stores, and making it live again; `change` is asked for each of the 512 entries, or told of a few. The caller
-// holds the locks of the table and of the entry that points to it; the entry is empty meanwhile.
+// Changes `changes` of a live table's entries or fewer: by updates, or, where the measured costs say so, by giving the
+// table up, plain stores, and making it live again; `change` is asked for each of the 512 entries, or told of a few.
+// The caller holds the locks of the table and of the entry that points to it; the entry is empty meanwhile.
 //
-// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: `pvmmu_table_state` tells whether it was not given up and is live
-// as before, or is a draft with the new entries that Xen does not accept; `PVMMU_ERROR_INTERRUPT`; those of a handle
-// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
+// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: `pvmmu_table_state` tells whether it
+// was not given up and is live as before, or is a draft with the new entries that Xen does not accept;
+// `PVMMU_ERROR_INTERRUPT`; those of a handle (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 //
 // # Safety
 // 1. Pointers; `change` can be called with `data`.

@@ -19,12 +19,12 @@ use crate::{
 /// Gives the entry for number `n` of a range, from 0 on. Runs with upcalls masked and must not use the library.
 pub type PteOf = Option<unsafe extern "C" fn(data: *mut c_void, n: usize) -> Pte>;
 
-/// Looks at `known`, entry number `n` of a range as the caller's operations have left it (R11), and answers with 1 and the
-/// new entry in `pte`, or with 0 to leave it. Runs with upcalls masked and must not use the library.
+/// Looks at `known`, entry number `n` of a range as the caller's operations have left it (R11), and answers with 1 and
+/// the new entry in `pte`, or with 0 to leave it. Runs with upcalls masked and must not use the library.
 pub type Change = Option<unsafe extern "C" fn(data: *mut c_void, n: usize, known: Pte, pte: *mut Pte) -> u32>;
 
-/// Is told what the entry at `slot` held last, accessed and dirty final. Runs with upcalls as they were; the task is in the
-/// call meanwhile.
+/// Is told what the entry at `slot` held last, accessed and dirty final. Runs with upcalls as they were; the task is in
+/// the call meanwhile.
 pub type EachHeld = Option<unsafe extern "C" fn(data: *mut c_void, slot: Slot, held: Pte)>;
 
 /// Entries that a `struct pvmmu_held` has room for.
@@ -50,7 +50,8 @@ pub const PVMMU_HARVEST_FLUSH_TLBS: u32 = 2;
 
 /// Sets an L1 entry of the caller's own tables. In a region it may wait (R1).
 ///
-/// Errors: `PVMMU_ERROR_SLOT`; outside a region `PVMMU_ERROR_FAILED`; those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_SLOT`; outside a region `PVMMU_ERROR_FAILED`; those of every call by a task
+/// (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -98,8 +99,8 @@ pub unsafe extern "C" fn pvmmu_set_upper(task: *mut Task, slot: Slot, pte: Pte, 
 
 /// Asks for any operation: a TLB flush, a pin, a base pointer, a descriptor, in its place in the order (R3, R10, R12).
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_ADDRESS`; outside a region `PVMMU_ERROR_FAILED`; those of every
-/// call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_ADDRESS`; outside a region
+/// `PVMMU_ERROR_FAILED`; those of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers. 2. The operation takes nothing away that the kernel stands on, as for a hypercall of its own.
@@ -151,8 +152,8 @@ pub unsafe extern "C" fn pvmmu_read_pte(task: *mut Task, slot: Slot, pte: *mut P
 /// Sets `count` consecutive L1 entries of one table from `slot` on: part of the queue when lazy, else one array in one
 /// hypercall. `pte_of` gives each.
 ///
-/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of every call by a task
-/// (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
+/// every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers; `pte_of` can be called with `data`.
@@ -176,8 +177,9 @@ pub unsafe extern "C" fn pvmmu_set_ptes(
     unsafe { answer(slot.check().and_then(set), why) }
 }
 
-/// Changes `count` consecutive L1 entries of one table by what they hold: `change` decides for each. Accessed and dirty that
-/// the processor sets meanwhile are kept. The caller holds the lock that keeps others from the entries until the leave.
+/// Changes `count` consecutive L1 entries of one table by what they hold: `change` decides for each. Accessed and dirty
+/// that the processor sets meanwhile are kept. The caller holds the lock that keeps others from the entries until the
+/// leave.
 ///
 /// Errors: as `pvmmu_set_ptes`.
 ///
@@ -220,7 +222,8 @@ pub(crate) unsafe fn ask(
     (changes != 0).then_some(pte.native())
 }
 
-/// Takes from `count` consecutive L1 entries of one table the right to store; accessed and dirty stay. The caller flushes.
+/// Takes from `count` consecutive L1 entries of one table the right to store; accessed and dirty stay. The caller
+/// flushes.
 ///
 /// Errors: as `pvmmu_set_ptes`.
 ///
@@ -236,10 +239,11 @@ pub unsafe extern "C" fn pvmmu_wrprotect(task: *mut Task, slot: Slot, count: usi
     unsafe { answer(slot.check().and_then(protect), why) }
 }
 
-/// Empties an L1 entry and answers with what it held last, accessed and dirty final (R11). Flushes what is queued; for many
-/// entries see `pvmmu_harvest`.
+/// Empties an L1 entry and answers with what it held last, accessed and dirty final (R11). Flushes what is queued; for
+/// many entries see `pvmmu_harvest`.
 ///
-/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_CLEARED`; those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_CLEARED`; those of every call by a task
+/// (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -270,15 +274,16 @@ pub unsafe extern "C" fn pvmmu_held_init(held: *mut Held, bytes: usize, why: *mu
     unsafe { answer(storage::init(held, bytes, 1, EMPTY), why) }
 }
 
-/// Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in order.
-/// Entries that held nothing, or that could not be emptied, are not told; failures are as for a range. `options`: any of
-/// `PVMMU_HARVEST_*`. `room` is the call's until it returns.
+/// Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in
+/// order. Entries that held nothing, or that could not be emptied, are not told; failures are as for a range.
+/// `options`: any of `PVMMU_HARVEST_*`. `room` is the call's until it returns.
 ///
-/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; of `room` those of a task;
-/// those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_EMPTY_RANGE`,
+/// `PVMMU_ERROR_BEYOND_TABLE`; of `room` those of a task; those of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers; `each` can be called with `data`.
+#[allow(clippy::too_many_arguments, reason = "C has no structures that grow")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvmmu_harvest(
     task: *mut Task,
@@ -331,12 +336,12 @@ unsafe fn harvest(
     unsafe { with_task(task, gather) }
 }
 
-/// Which of `count` consecutive L1 entries of one table were used: bit n % 64 of word n / 64 of `young`, 8 words. From now
-/// on they count as not used; dirty stays. An entry that is used, writable and not dirty is read-only for a moment, and
-/// flushes.
+/// Which of `count` consecutive L1 entries of one table were used: bit n % 64 of word n / 64 of `young`, 8 words. From
+/// now on they count as not used; dirty stays. An entry that is used, writable and not dirty is read-only for a moment,
+/// and flushes.
 ///
-/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of every call by a task
-/// (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
+/// every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers; `young` has 8 words.

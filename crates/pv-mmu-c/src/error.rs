@@ -6,7 +6,8 @@ use pv_mmu::{
 
 use crate::operation::Operation;
 
-/// What a call answers. All but `PVMMU_ERROR_FAILED`, `PVMMU_ERROR_OPEN_REGIONS` and `PVMMU_ERROR_NOT_CLEARED` mean that nothing has been done.
+/// What a call answers. All but `PVMMU_ERROR_FAILED`, `PVMMU_ERROR_OPEN_REGIONS` and `PVMMU_ERROR_NOT_CLEARED` mean
+/// that nothing has been done.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -27,7 +28,8 @@ pub enum Code {
     WrongVcpu = 6,
     /// `lock` told of no context there is. `value`: what it told.
     Context = 7,
-    /// The call was made from within a step: by a callback that runs with upcalls masked and must not use the library (R9).
+    /// The call was made from within a step: by a callback that runs with upcalls masked and must not use the library
+    /// (R9).
     WithinStep = 8,
     /// The task, table or buffer is in a call already: a callback came back by it, or two use it at once.
     Busy = 9,

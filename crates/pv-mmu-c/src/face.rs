@@ -122,7 +122,8 @@ impl Hypervisor for Raw<'_> {
     }
 }
 
-/// Runs `call` in the context the caller is in: as `task`, which is argument 1, or as a handler that has interrupted it.
+/// Runs `call` in the context the caller is in: as `task`, which is argument 1, or as a handler that has interrupted
+/// it.
 ///
 /// # Safety
 /// 1. `task` is a task's state of the kernel's or nothing that passes for one.

@@ -16,8 +16,8 @@ use crate::{
 pub enum Kind {
     /// One that C cannot ask for. Never in a request.
     Other = 0,
-    /// An update of an entry of any level, never merged: `slot` (its lowest two bits: 0, or 2 to keep accessed and dirty),
-    /// `pte`; `detail` 0 for own tables and frames, else the fourth argument of `mmu_update`.
+    /// An update of an entry of any level, never merged: `slot` (its lowest two bits: 0, or 2 to keep accessed and
+    /// dirty), `pte`; `detail` 0 for own tables and frames, else the fourth argument of `mmu_update`.
     Update = 1,
     /// Validate `frame` as a table of level `detail` (1 to 4) and keep it so.
     Pin = 2,
@@ -45,7 +45,8 @@ pub enum Kind {
     ClearPage = 13,
     /// Copy frame number `value` to `frame`.
     CopyPage = 14,
-    /// Write `pte` where the current tables map `address`; `detail` is one of `PVMMU_FLUSH_*`, with `vcpus` where that says so.
+    /// Write `pte` where the current tables map `address`; `detail` is one of `PVMMU_FLUSH_*`, with `vcpus` where that
+    /// says so.
     UpdateVaMapping = 15,
     /// The kernel's stack: selector `value`, pointer `address`.
     StackSwitch = 16,

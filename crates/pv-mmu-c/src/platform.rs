@@ -40,28 +40,29 @@ pub struct Here {
 pub struct Platform {
     /// The kernel's own.
     pub data: *mut c_void,
-    /// 1. Pins the caller to its vCPU, masks upcalls, fills in `here` and answers with the vCPU's queue (R9). Upcalls stay
-    /// masked and nobody else runs on this vCPU until `unlock`. May be called with upcalls masked.
+    /// 1. Pins the caller to its vCPU, masks upcalls, fills in `here` and answers with the vCPU's queue (R9). Upcalls
+    ///    stay masked and nobody else runs on this vCPU until `unlock`. May be called with upcalls masked.
     pub lock: Option<unsafe extern "C" fn(data: *mut c_void, here: *mut Here) -> *mut Queue>,
     /// 2. Undoes `lock`.
     pub unlock: Option<unsafe extern "C" fn(data: *mut c_void, here: *const Here)>,
-    /// 3. Makes hypercall `number` with five arguments and answers with what Xen returned in rax. Arguments are numbers and
-    /// addresses; a multicall's entries and done counts are written by Xen.
+    /// 3. Makes hypercall `number` with five arguments and answers with what Xen returned in rax. Arguments are numbers
+    ///    and addresses; a multicall's entries and done counts are written by Xen.
     pub hypercall: Option<unsafe extern "C" fn(data: *mut c_void, number: u64, arguments: *const u64) -> i64>,
     /// 4. Reads an entry from memory, by a plain load.
     pub load: Option<unsafe extern "C" fn(data: *mut c_void, slot: Slot) -> Pte>,
     /// 5. Fills in the vCPUs that are online.
     pub online: Option<unsafe extern "C" fn(data: *mut c_void, vcpus: *mut Vcpus)>,
-    /// 6. Returns once no other vCPU runs on `table`, or has the load away from it queued (R12): interrupts whoever may, has
-    /// the handler leave the table and call `pvmmu_interrupt_flush`, and waits. Nothing to do where there is one vCPU.
+    /// 6. Returns once no other vCPU runs on `table`, or has the load away from it queued (R12): interrupts whoever
+    ///    may, has the handler leave the table and call `pvmmu_interrupt_flush`, and waits. Nothing to do where there is
+    ///    one vCPU.
     pub flush_others: Option<unsafe extern "C" fn(data: *mut c_void, table: Mfn)>,
     /// 7. Is told what no caller is there to be told. The report is gone when it returns.
     pub report: Option<unsafe extern "C" fn(data: *mut c_void, report: *const Report)>,
-    /// 8. `lock` has gone wrong in the middle of a call, where nobody can be answered any more: `code` as for a call that
-    /// has not begun. Must not return; if it does, the library spins.
+    /// 8. `lock` has gone wrong in the middle of a call, where nobody can be answered any more: `code` as for a call
+    ///    that has not begun. Must not return; if it does, the library spins.
     pub fatal: Option<unsafe extern "C" fn(data: *mut c_void, code: Code)>,
-    /// Where the table in frame `table` is mapped, 512 entries; null where it is not. Saves a call of `load` for each entry
-    /// of a range. May be missing.
+    /// Where the table in frame `table` is mapped, 512 entries; null where it is not. Saves a call of `load` for each
+    /// entry of a range. May be missing.
     pub table: Option<unsafe extern "C" fn(data: *mut c_void, table: Mfn) -> *const u64>,
     /// Stores a word of a page that is no table, by a plain store: what `pvmmu_table_*` need. May be missing.
     pub store: Option<unsafe extern "C" fn(data: *mut c_void, slot: Slot, pte: Pte)>,
@@ -72,13 +73,17 @@ pub const PVMMU_KERNEL_WORDS: usize = 16;
 /// Words of `struct pvmmu_queue`.
 pub const PVMMU_QUEUE_WORDS: usize = 2560;
 
+/// Operations that are handed over with upcalls masked, at most (R15).
+pub const PVMMU_MASKED_BOUND: usize = 554;
+const _: () = assert!(PVMMU_MASKED_BOUND == VcpuQueue::<512, 32, 128>::MASKED_BOUND);
+
 /// A kernel: its platform, checked. One for all vCPUs, never changed.
 #[repr(C)]
 pub struct Kernel {
     opaque: [u64; PVMMU_KERNEL_WORDS],
 }
 
-/// The queue of one vCPU: 512 updates in 32 calls at most (R15). `lock` hands it out.
+/// The queue of one vCPU: 512 updates in 32 calls at most. `lock` hands it out.
 #[repr(C, align(64))]
 pub struct Queue {
     opaque: [u64; PVMMU_QUEUE_WORDS],
@@ -274,9 +279,9 @@ impl Locked {
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_MISSING_FUNCTION`.
 ///
 /// # Safety
-/// 1. `kernel` has `bytes` bytes and stays where it is while a task of it lives; `platform` can be read; `why` is null or
-///    can be written. 2. Each function of the platform can be called in every context the library is used in, keeps what is
-///    said of it, and what its answers point at stays: a queue as long as its vCPU.
+/// 1. `kernel` has `bytes` bytes and stays where it is while a task of it lives; `platform` can be read; `why` is null
+///    or can be written. 2. Each function of the platform can be called in every context the library is used in, keeps
+///    what is said of it, and what its answers point at stays: a queue as long as its vCPU.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvmmu_kernel_init(
     kernel: *mut Kernel,
@@ -294,7 +299,8 @@ pub unsafe extern "C" fn pvmmu_kernel_init(
     unsafe { answer(functions.and_then(|functions| storage::init(kernel, bytes, 1, functions)), why) }
 }
 
-/// Initialises the queue of vCPU number `vcpu`, of `bytes` bytes (`sizeof(struct pvmmu_queue)`). Before the vCPU uses it.
+/// Initialises the queue of vCPU number `vcpu`, of `bytes` bytes (`sizeof(struct pvmmu_queue)`). Before the vCPU uses
+/// it.
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`.
 ///

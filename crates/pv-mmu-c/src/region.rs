@@ -53,7 +53,8 @@ impl Storage for Task {
 /// Initialises the state of a task of `kernel`, of `bytes` bytes (`sizeof(struct pvmmu_task)`), outside any region.
 /// `profile`: `PVMMU_PROFILE_STRICT` or `PVMMU_PROFILE_NESTED` (R4).
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED` (the kernel), `PVMMU_ERROR_ARGUMENT`.
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED` (the kernel),
+/// `PVMMU_ERROR_ARGUMENT`.
 ///
 /// # Safety
 /// 1. Pointers; `task` has `bytes` bytes, and nobody uses it yet.
@@ -79,8 +80,9 @@ pub unsafe extern "C" fn pvmmu_task_init(
 
 /// The task ends: a region or pause still open is flushed and reported as leaked (R2), and the storage is given back.
 ///
-/// Errors: `PVMMU_ERROR_INTERRUPT`, and those of every call by a task: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`,
-/// `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_CONTEXT`, `PVMMU_ERROR_WITHIN_STEP`, `PVMMU_ERROR_BUSY`.
+/// Errors: `PVMMU_ERROR_INTERRUPT`, and those of every call by a task: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`,
+/// `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_CONTEXT`, `PVMMU_ERROR_WITHIN_STEP`,
+/// `PVMMU_ERROR_BUSY`.
 ///
 /// # Safety
 /// 1. Pointers.
@@ -103,7 +105,8 @@ pub unsafe extern "C" fn pvmmu_task_exit(task: *mut Task, why: *mut Why) -> Code
 
 /// Enters a region: until it is left, the task's operations may wait (R1, R4).
 ///
-/// Errors: `PVMMU_ERROR_NESTED`, `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT` (R6); those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_NESTED`, `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT` (R6); those of every call by a task
+/// (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -115,8 +118,8 @@ pub unsafe extern "C" fn pvmmu_enter(task: *mut Task, why: *mut Why) -> Code {
 
 /// Leaves a region: when this returns, each of its operations is effective or named as failed (R2, R4).
 ///
-/// Errors: `PVMMU_ERROR_NOT_ENTERED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: the region is left, and `failed` of its operations are not effective;
-/// those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_NOT_ENTERED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: the region is left, and `failed`
+/// of its operations are not effective; those of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -128,8 +131,8 @@ pub unsafe extern "C" fn pvmmu_leave(task: *mut Task, why: *mut Why) -> Code {
 
 /// Pauses laziness at any depth: flushes, and makes operations immediate (R5). Pauses nest; legal outside a region too.
 ///
-/// Errors: `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: it is paused, and operations asked for before are not effective;
-/// those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_TOO_DEEP`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_FAILED`: it is paused, and operations asked
+/// for before are not effective; those of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -141,7 +144,8 @@ pub unsafe extern "C" fn pvmmu_pause(task: *mut Task, why: *mut Why) -> Code {
 
 /// Ends a pause; the depth is what it was (R5).
 ///
-/// Errors: `PVMMU_ERROR_NOT_PAUSED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_OPEN_REGIONS`: it is ended, and regions opened in it are closed; those of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_NOT_PAUSED`, `PVMMU_ERROR_INTERRUPT`; `PVMMU_ERROR_OPEN_REGIONS`: it is ended, and regions
+/// opened in it are closed; those of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -151,7 +155,8 @@ pub unsafe extern "C" fn pvmmu_resume(task: *mut Task, why: *mut Why) -> Code {
     unsafe { answer(with_task(task, |dynamic| Ok(dynamic.resume()?)), why) }
 }
 
-/// Hands over what is queued on this vCPU; laziness goes on. Failures: the task's next leave, a handler's `report` (R14).
+/// Hands over what is queued on this vCPU; laziness goes on. Failures: the task's next leave, a handler's `report`
+/// (R14).
 ///
 /// Errors: those of every call by a task (`pvmmu_task_exit`).
 ///

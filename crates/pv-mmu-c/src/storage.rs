@@ -83,8 +83,8 @@ impl<T> Drop for Taken<'_, T> {
 /// What lies in `storage`, which is argument `argument` of the call.
 ///
 /// # Safety
-/// 1. Where `storage` is neither null nor unaligned, it is memory of an `S` that stays until the call ends, and that the
-///    kernel leaves to this library.
+/// 1. Where `storage` is neither null nor unaligned, it is memory of an `S` that stays until the call ends, and that
+///    the kernel leaves to this library.
 ///
 /// # Errors
 /// It is null, unaligned or not initialised.

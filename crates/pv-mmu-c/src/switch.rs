@@ -27,12 +27,14 @@ unsafe fn begin<'k>(kernel: *const Kernel) -> Result<(&'k Functions, Locked), Re
     functions.lock().map(|locked| (functions, locked))
 }
 
-/// The switch hook: what the outgoing task has queued, and then the `count` operations at `operations` (base pointers, stack,
-/// segment bases), leave as one ordered batch before this returns (R7, R8). Called between two tasks, with preemption off;
-/// it needs no task's state. Failures go to `report`. All operations are looked at before the first is queued.
+/// The switch hook: what the outgoing task has queued, and then the `count` operations at `operations` (base pointers,
+/// stack, segment bases), leave as one ordered batch before this returns (R7, R8). Called between two tasks, with
+/// preemption off; it needs no task's state. Failures go to `report`. All operations are looked at before the first is
+/// queued.
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`; `PVMMU_ERROR_FULL` for more than
-/// `PVMMU_SWITCH_OPERATIONS`; `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT` and `PVMMU_ERROR_ADDRESS` for an operation that is none.
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`;
+/// `PVMMU_ERROR_FULL` for more than `PVMMU_SWITCH_OPERATIONS`; `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_SLOT` and
+/// `PVMMU_ERROR_ADDRESS` for an operation that is none.
 ///
 /// # Safety
 /// 1. Pointers; `count` operations can be read. 2. As for `pvmmu_operation`.
@@ -81,11 +83,11 @@ unsafe fn switch(kernel: *const Kernel, operations: &[Operation]) -> Result<(), 
     Ok(())
 }
 
-/// Hands over what is queued on this vCPU, for a handler that another vCPU has asked to (`flush_others`, R12) or that takes
-/// the vCPU offline. Failures go to `report`. The interrupted task stays lazy and loses nothing (R6).
+/// Hands over what is queued on this vCPU, for a handler that another vCPU has asked to (`flush_others`, R12) or that
+/// takes the vCPU offline. Failures go to `report`. The interrupted task stays lazy and loses nothing (R6).
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`; `PVMMU_ERROR_CONTEXT` where `lock` tells
-/// of a task.
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`;
+/// `PVMMU_ERROR_CONTEXT` where `lock` tells of a task.
 ///
 /// # Safety
 /// 1. Pointers.
@@ -131,8 +133,8 @@ pub struct Stats {
     pub pending: u64,
     /// Batches handed over.
     pub flushes: u64,
-    /// The same by reason: leave, nested leave, pause, explicit, switch, interrupt, immediate, capacity, read hazard, leak,
-    /// harvest, table.
+    /// The same by reason: leave, nested leave, pause, explicit, switch, interrupt, immediate, capacity, read hazard,
+    /// leak, harvest, table.
     pub flushes_by_reason: [u64; PVMMU_FLUSH_REASONS],
     /// Operations that went out alone, past the queue.
     pub direct: u64,
@@ -142,7 +144,8 @@ pub struct Stats {
 
 /// Reads the counts of the vCPU the caller is on (R17).
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`, `PVMMU_ERROR_WITHIN_STEP`.
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_WRONG_VCPU`,
+/// `PVMMU_ERROR_WITHIN_STEP`.
 ///
 /// # Safety
 /// 1. Pointers.

@@ -131,15 +131,16 @@ unsafe fn turn(
     unsafe { as_task(task, turn) }
 }
 
-/// Initialises the handle of a table of `level` (1 to 4), of `bytes` bytes (`sizeof(struct pvmmu_table)`), as a draft: the
-/// page in `frame`, which the kernel has mapped at `alias` by the entry `writable` and nowhere else writable, with what is
-/// stored there.
+/// Initialises the handle of a table of `level` (1 to 4), of `bytes` bytes (`sizeof(struct pvmmu_table)`), as a draft:
+/// the page in `frame`, which the kernel has mapped at `alias` by the entry `writable` and nowhere else writable, with
+/// what is stored there.
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_ARGUMENT` (the level),
-/// `PVMMU_ERROR_ADDRESS`, `PVMMU_ERROR_MISSING_FUNCTION` (9: `store`).
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED`,
+/// `PVMMU_ERROR_ARGUMENT` (the level), `PVMMU_ERROR_ADDRESS`, `PVMMU_ERROR_MISSING_FUNCTION` (9: `store`).
 ///
 /// # Safety
 /// 1. Pointers; `table` has `bytes` bytes, and nobody uses it yet. 2. Nobody else stores to the page.
+#[allow(clippy::too_many_arguments, reason = "C has no structures that grow")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvmmu_table_init(
     table: *mut Table,
@@ -171,7 +172,8 @@ pub unsafe extern "C" fn pvmmu_table_init(
 
 /// Takes the page of a draft back: the handle is none any more.
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`, `PVMMU_ERROR_TABLE_STATE`.
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`,
+/// `PVMMU_ERROR_TABLE_STATE`.
 ///
 /// # Safety
 /// 1. Pointers.
@@ -241,8 +243,8 @@ fn check_index(index: usize) -> Result<(), Refusal> {
 
 /// Makes a draft live by a pin, in one hypercall with what is queued (R3). It is effective when this returns.
 ///
-/// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is a draft as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
-/// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is a draft as before; `PVMMU_ERROR_INTERRUPT`; those of
+/// a handle (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -262,11 +264,11 @@ pub unsafe extern "C" fn pvmmu_table_validate(table: *mut Table, task: *mut Task
     unsafe { answer(turn(table, task, validate), why) }
 }
 
-/// Lets the entry `at`, one level above, point to the table with the flags of `flags` (its frame is not looked at): a draft
-/// becomes live by it, a live one is moved there from the entry that pointed to it before.
+/// Lets the entry `at`, one level above, point to the table with the flags of `flags` (its frame is not looked at): a
+/// draft becomes live by it, a live one is moved there from the entry that pointed to it before.
 ///
-/// Errors: `PVMMU_ERROR_SLOT`; `PVMMU_ERROR_FAILED`: it is as before; `PVMMU_ERROR_INTERRUPT`; those of a handle (`pvmmu_table_forget`) and of
-/// every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_SLOT`; `PVMMU_ERROR_FAILED`: it is as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
+/// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -297,11 +299,11 @@ pub unsafe extern "C" fn pvmmu_table_attach(
     unsafe { answer(at.check().and_then(attach), why) }
 }
 
-/// Gives a live table up: entry, pin, and alias writable, in one hypercall with what is queued; `flush_others` is called
-/// before (R12). It comes back as a draft with what it held last.
+/// Gives a live table up: entry, pin, and alias writable, in one hypercall with what is queued; `flush_others` is
+/// called before (R12). It comes back as a draft with what it held last.
 ///
-/// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is live as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
-/// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: it is live as before; `PVMMU_ERROR_INTERRUPT`; those of a
+/// handle (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers.
@@ -321,13 +323,13 @@ pub unsafe extern "C" fn pvmmu_table_retire(table: *mut Table, task: *mut Task, 
     unsafe { answer(turn(table, task, retire), why) }
 }
 
-/// Changes `changes` of a live table's entries or fewer: by updates, or, where the measured costs say so, by giving the table
-/// up, plain stores, and making it live again; `change` is asked for each of the 512 entries, or told of a few. The caller
-/// holds the locks of the table and of the entry that points to it; the entry is empty meanwhile.
+/// Changes `changes` of a live table's entries or fewer: by updates, or, where the measured costs say so, by giving the
+/// table up, plain stores, and making it live again; `change` is asked for each of the 512 entries, or told of a few.
+/// The caller holds the locks of the table and of the entry that points to it; the entry is empty meanwhile.
 ///
-/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: `pvmmu_table_state` tells whether it was not given up and is live
-/// as before, or is a draft with the new entries that Xen does not accept; `PVMMU_ERROR_INTERRUPT`; those of a handle
-/// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
+/// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: `pvmmu_table_state` tells whether it
+/// was not given up and is live as before, or is a draft with the new entries that Xen does not accept;
+/// `PVMMU_ERROR_INTERRUPT`; those of a handle (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
 ///
 /// # Safety
 /// 1. Pointers; `change` can be called with `data`.

@@ -23,7 +23,7 @@ void machine_start(void)
     struct mockxen_memory memory = {NULL, watched_load, watched_store};
 
     mockxen_free(machine.guest);
-    machine.guest = mockxen_new(0, 0, &memory);
+    machine.guest = mockxen_new(0, PVMMU_MASKED_BOUND, &memory);
     machine.vcpu = 0;
     machine.context = PVMMU_CONTEXT_TASK;
     machine.masked = 0;

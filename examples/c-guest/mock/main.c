@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "machine.h"
+#include "misuse.h"
 #include "work.h"
 
 static struct mmu mmu;
@@ -37,6 +38,12 @@ static void work(void)
     work_smoke();
     work_rules();
     work_bench("");
+}
+
+static void all_misuse(void)
+{
+    if (misuse() != 0)
+        ground_crash("misuse was not answered as it should be");
 }
 
 /* A caller that returns without having left. */
@@ -144,6 +151,7 @@ struct scenario {
 
 static const struct scenario scenarios[] = {
     {"work", work},
+    {"misuse", all_misuse},
     {"forgotten-leave", forgotten_leave},
     {"leak-at-exit", leak_at_exit},
     {"behind-its-back", behind_its_back},
