@@ -138,17 +138,19 @@ pub(crate) unsafe fn with_task<T>(
     let kernel = unsafe { TaskOf::kernel(kept.get()) };
     let locked = kernel.lock()?;
     if locked.here.context == PVMMU_CONTEXT_TASK {
-        let mut taken = match kept.take() {
+        let _taken = match kept.take() {
             Ok(taken) => taken,
             Err(refusal) => {
                 kernel.unlock(&locked);
                 return Err(refusal);
             }
         };
+        // SAFETY: 1. it has been taken, and calls that are refused look at the other field only.
+        let state = unsafe { &mut (*kept.get()).state };
         // SAFETY: 1. `lock` has told that this is a task's code.
         let context = unsafe { TaskContext::assume() };
         let face = Face::new(kernel, locked);
-        return call(&mut Mmu::new(&face).dynamic(&mut taken.state, Context::Task(&context)));
+        return call(&mut Mmu::new(&face).dynamic(state, Context::Task(&context)));
     }
     // SAFETY: 1. `lock` has told that this is a handler.
     let context = unsafe { InterruptContext::assume() };

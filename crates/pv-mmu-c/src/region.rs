@@ -26,7 +26,7 @@ pub struct Task {
     opaque: [u64; PVMMU_TASK_WORDS],
 }
 
-/// What lies in a [`Task`].
+/// What lies in a [`Task`]: of all calls that are made by it at once, all look at the kernel and one has the state.
 pub(crate) struct TaskOf {
     kernel: *const Functions,
     pub(crate) state: TaskState,
