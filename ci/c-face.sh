@@ -29,6 +29,16 @@ for pair in pv-mmu-c/include/pvmmu.h mock-xen-c/include/mockxen.h; do
     gcc "${strict[@]}" "$out/include.c"
     g++ -x c++ -std=c++11 -Wall -Wextra -Werror -pedantic -fsyntax-only "-Icrates/$crate/include" "$out/include.c"
 done
+# Every function says its rule and its errors.
+awk '
+    /^\/\// { doc = doc $0; next }
+    match($0, /^[a-z].* \**pvmmu_[a-z_]+\(/) && !/static/ {
+        if (doc !~ /R[0-9]/) print $0 " names no rule"
+        if (doc !~ /Errors:/) print $0 " names no errors"
+    }
+    { doc = "" }
+' crates/pv-mmu-c/include/pvmmu.h >"$out/undocumented"
+[ ! -s "$out/undocumented" ] || fail "$(cat "$out/undocumented")"
 # One word for another is none.
 printf '#include "pvmmu.h"\nvoid f(struct pvmmu_task *task, struct pvmmu_slot slot, struct pvmmu_pte pte);\n' >"$out/mixed.c"
 printf 'void f(struct pvmmu_task *task, struct pvmmu_slot slot, struct pvmmu_pte pte) { pvmmu_set_pte(task, pte, slot, 0); }\n' >>"$out/mixed.c"
@@ -65,6 +75,9 @@ scenario leak-at-exit 0 'rules=0'
 scenario behind-its-back 1 'R13 (exactly once)'
 scenario trapped-store 1 'R10 (no overtaking)'
 scenario forgotten-switch 1 'R7 (preemption)'
+scenario migration 0 'rules=0'
+scenario forgotten-migration 1 'R8 (migration)'
+scenario threads 0 'rules=0'
 scenario short-buffer 1 'heap-buffer-overflow'
 scenario short-arguments 1 'heap-buffer-overflow'
 scenario bad-shift 1 'shift exponent 64'
@@ -82,4 +95,4 @@ examples/c-guest/build.sh xen "$out"
 found=$(ci/red-zone.sh "$out/c-guest")
 [ -z "$found" ] || fail "the kernel in C uses memory below rsp: $found"
 cargo test --quiet -p xen-lab --test lab c_guest::the_kernel_in_c_passes
-echo "c-face: headers fresh in C and C++, no panic in the archive, 10 scenarios in user space and the guest on Xen as they should be"
+echo "c-face: headers fresh in C and C++, no panic in the archive, 13 scenarios in user space and the guest on Xen as they should be"

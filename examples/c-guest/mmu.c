@@ -3,6 +3,8 @@
 #include "watch.h"
 
 #define EBUSY 16
+/* Xen's command for an update that keeps accessed and dirty. */
+#define PRESERVE UINT64_C(2)
 
 struct multicall_entry {
     uint64_t number;
@@ -324,16 +326,55 @@ enum pvmmu_error mmu_exit(struct mmu *mmu)
     return error;
 }
 
-enum pvmmu_error mmu_table_init(struct mmu *mmu, struct pvmmu_table *table, struct page page)
+enum pvmmu_error mmu_modify(struct mmu *mmu, struct pvmmu_slot slot, pvmmu_change_fn change, struct pvmmu_pte becomes)
+{
+    uint64_t request = watch_update(mmu, slot.bits | PRESERVE, becomes);
+    enum pvmmu_error error = pvmmu_modify(mmu->current, slot, 1, change, NULL, &mmu->why);
+
+    (void)becomes;
+    watch_answered(mmu, error, request, 1);
+    return error;
+}
+
+enum pvmmu_error mmu_commit(struct mmu *mmu, struct pvmmu_slot slot, struct pvmmu_pte pte)
+{
+    uint64_t request = watch_update(mmu, slot.bits | PRESERVE, pte);
+    enum pvmmu_error error = pvmmu_commit_pte(mmu->current, slot, pte, &mmu->why);
+
+    watch_answered(mmu, error, request, 1);
+    return error;
+}
+
+enum pvmmu_error mmu_age(struct mmu *mmu, struct pvmmu_slot slot, uint64_t young[8])
+{
+    struct pvmmu_pte aged = {ground_load(slot).bits & ~PTE_ACCESSED};
+    uint64_t request = watch_update(mmu, slot.bits, aged);
+    enum pvmmu_error error = pvmmu_test_and_clear_young(mmu->current, slot, 1, young, &mmu->why);
+
+    (void)aged;
+    watch_answered(mmu, error, request, 1);
+    return error;
+}
+
+enum pvmmu_error mmu_set_upper(struct mmu *mmu, struct pvmmu_slot slot, struct pvmmu_pte pte)
+{
+    uint64_t request = watch_upper(mmu, slot.bits, pte);
+    enum pvmmu_error error = pvmmu_set_upper(mmu->current, slot, pte, &mmu->why);
+
+    watch_answered(mmu, error, request, 1);
+    return error;
+}
+
+enum pvmmu_error mmu_table_init(struct mmu *mmu, struct pvmmu_table *table, struct page page, uint32_t level)
 {
     struct pvmmu_pte writable = pvmmu_pte_of(page.frame, PTE_WRITABLE);
 
-    return pvmmu_table_init(table, sizeof *table, &mmu->kernel, 1, page.frame, page.address, writable, &mmu->why);
+    return pvmmu_table_init(table, sizeof *table, &mmu->kernel, level, page.frame, page.address, writable, &mmu->why);
 }
 
-enum pvmmu_error mmu_table_validate(struct mmu *mmu, struct pvmmu_table *table, struct page page)
+enum pvmmu_error mmu_table_validate(struct mmu *mmu, struct pvmmu_table *table, struct page page, uint32_t level)
 {
-    uint64_t request = watch_validate(mmu, page);
+    uint64_t request = watch_validate(mmu, page, level);
     enum pvmmu_error error = pvmmu_table_validate(table, mmu->current, &mmu->why);
 
     watch_answered(mmu, error, request, 2);
@@ -343,6 +384,38 @@ enum pvmmu_error mmu_table_validate(struct mmu *mmu, struct pvmmu_table *table, 
 enum pvmmu_error mmu_table_retire(struct mmu *mmu, struct pvmmu_table *table, struct page page)
 {
     uint64_t request = watch_retire(mmu, page);
+    enum pvmmu_error error = pvmmu_table_retire(table, mmu->current, &mmu->why);
+
+    watch_answered(mmu, error, request, 2);
+    return error;
+}
+
+enum pvmmu_error mmu_table_attach(struct mmu *mmu, struct pvmmu_table *table, struct page page, struct pvmmu_slot at,
+                                  struct pvmmu_pte flags)
+{
+    uint64_t request = watch_attach(mmu, page, at.bits, flags);
+    enum pvmmu_error error = pvmmu_table_attach(table, mmu->current, at, flags, &mmu->why);
+
+    watch_answered(mmu, error, request, 2);
+    return error;
+}
+
+/* All entries change, so the table is given up, stored to, and made live again. */
+enum pvmmu_error mmu_table_rewrite(struct mmu *mmu, struct pvmmu_table *table, struct page page, struct pvmmu_slot at,
+                                   struct pvmmu_pte flags, pvmmu_change_fn change)
+{
+    uint64_t request = watch_detach(mmu, page, at.bits);
+    enum pvmmu_error error;
+
+    (void)watch_attach(mmu, page, at.bits, flags);
+    error = pvmmu_table_rewrite(table, mmu->current, ENTRIES, change, NULL, &mmu->why);
+    watch_answered(mmu, error, request, 4);
+    return error;
+}
+
+enum pvmmu_error mmu_table_detach(struct mmu *mmu, struct pvmmu_table *table, struct page page, struct pvmmu_slot at)
+{
+    uint64_t request = watch_detach(mmu, page, at.bits);
     enum pvmmu_error error = pvmmu_table_retire(table, mmu->current, &mmu->why);
 
     watch_answered(mmu, error, request, 2);

@@ -56,9 +56,28 @@ enum pvmmu_error mmu_switch(struct mmu *mmu, struct pvmmu_task *next, uint64_t n
 /* The task that runs ends. */
 enum pvmmu_error mmu_exit(struct mmu *mmu);
 
-/* A page as a table of level 1, and back. */
-enum pvmmu_error mmu_table_init(struct mmu *mmu, struct pvmmu_table *table, struct page page);
-enum pvmmu_error mmu_table_validate(struct mmu *mmu, struct pvmmu_table *table, struct page page);
+/* Changes one entry by `change`, which makes `becomes` of it. */
+enum pvmmu_error mmu_modify(struct mmu *mmu, struct pvmmu_slot slot, pvmmu_change_fn change, struct pvmmu_pte becomes);
+
+/* Sets an entry and keeps what the processor has noted in it. */
+enum pvmmu_error mmu_commit(struct mmu *mmu, struct pvmmu_slot slot, struct pvmmu_pte pte);
+
+/* Whether a dirty entry was used, as bit 0 of `young`; it counts as not used from now on. */
+enum pvmmu_error mmu_age(struct mmu *mmu, struct pvmmu_slot slot, uint64_t young[8]);
+
+/* Sets an entry of a table of level 2. */
+enum pvmmu_error mmu_set_upper(struct mmu *mmu, struct pvmmu_slot slot, struct pvmmu_pte pte);
+
+/* A page as a table that a pin keeps, and back. */
+enum pvmmu_error mmu_table_init(struct mmu *mmu, struct pvmmu_table *table, struct page page, uint32_t level);
+enum pvmmu_error mmu_table_validate(struct mmu *mmu, struct pvmmu_table *table, struct page page, uint32_t level);
 enum pvmmu_error mmu_table_retire(struct mmu *mmu, struct pvmmu_table *table, struct page page);
+
+/* A page as a table that the entry `at` of level 2 keeps, rewritten there, and back. */
+enum pvmmu_error mmu_table_attach(struct mmu *mmu, struct pvmmu_table *table, struct page page, struct pvmmu_slot at,
+                                  struct pvmmu_pte flags);
+enum pvmmu_error mmu_table_rewrite(struct mmu *mmu, struct pvmmu_table *table, struct page page, struct pvmmu_slot at,
+                                   struct pvmmu_pte flags, pvmmu_change_fn change);
+enum pvmmu_error mmu_table_detach(struct mmu *mmu, struct pvmmu_table *table, struct page page, struct pvmmu_slot at);
 
 #endif

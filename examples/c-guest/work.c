@@ -1,60 +1,10 @@
 #include "work.h"
 
+#include "stage.h"
+
 #define INJECTED 300
 #define FORBIDDEN 77
 #define CLEARED 5
-#define FRAMES 8
-
-/* Two kernels for the library: one that counts, and one that is measured. */
-static struct mmu counted;
-static struct mmu bare;
-static struct pvmmu_task task;
-static struct pvmmu_task other;
-static struct pvmmu_task bare_task;
-
-static struct page frames[FRAMES];
-static struct page page;
-static struct pvmmu_table table;
-static struct pvmmu_table bare_table;
-
-static int is_ready;
-
-static void make_ready(void)
-{
-    size_t n;
-
-    if (is_ready)
-        return;
-    is_ready = 1;
-    mmu_init(&counted, MMU_COUNTED);
-    mmu_init(&bare, MMU_BARE);
-    mmu_task_init(&counted, &task);
-    mmu_task_init(&counted, &other);
-    mmu_task_init(&bare, &bare_task);
-    mmu_run(&counted, &task, 1);
-    mmu_run(&bare, &bare_task, 3);
-    page = ground_take_page();
-    for (n = 0; n < FRAMES; n++)
-        frames[n] = ground_take_page();
-    if (mmu_table_init(&counted, &table, page) || mmu_table_init(&bare, &bare_table, page))
-        ground_crash("a table is not taken");
-}
-
-static struct pvmmu_slot slot(size_t index)
-{
-    return pvmmu_slot_of(page.frame, index);
-}
-
-static int same(struct pvmmu_pte a, struct pvmmu_pte b)
-{
-    return a.bits == b.bits;
-}
-
-/* An entry of the region with this number: software's own flags differ. */
-static struct pvmmu_pte marked(uint64_t region)
-{
-    return pvmmu_pte_of(frames[0].frame, PTE_FLAGS | region << 9);
-}
 
 /* Sets every entry in one region, but for entry `odd`, flushes the TLBs in it, and leaves. */
 static enum pvmmu_error whole_table(struct pvmmu_pte pte, size_t odd, struct pvmmu_pte odd_pte)
@@ -118,7 +68,7 @@ void work_smoke(void)
 
     make_ready();
     writable_table = pvmmu_pte_of(page.frame, PTE_FLAGS | PTE_RW);
-    if (mmu_table_validate(&counted, &table, page))
+    if (mmu_table_validate(&counted, &table, page, 1))
         ground_crash("an empty table is not taken");
     counted.hypercalls = 0;
     counted.operations = 0;
@@ -141,94 +91,6 @@ void work_smoke(void)
     outside_a_region(marked(4));
     if (mmu_table_retire(&counted, &table, page))
         ground_crash("a table is not given up");
-}
-
-static uint64_t wrong;
-
-static void expect(unsigned check, int holds)
-{
-    if (!holds)
-        wrong |= UINT64_C(1) << check;
-}
-
-/* Has interrupted the task in a region: its operation is effective at once, and takes along what was queued. */
-static void handler(void)
-{
-    uint32_t lazy = 1;
-
-    expect(0, mmu_enter(&counted) == PVMMU_ERROR_INTERRUPT);
-    expect(1, mmu_set(&counted, slot(20), marked(5)) == PVMMU_ERROR_NONE);
-    expect(2, same(ground_load(slot(20)), marked(5)));
-    expect(3, same(ground_load(slot(10)), marked(5)));
-    expect(4, !pvmmu_is_lazy(counted.current, &lazy, &counted.why) && !lazy);
-}
-
-static void interrupts(void)
-{
-    uint32_t lazy = 0;
-
-    expect(5, !mmu_enter(&counted));
-    expect(6, mmu_enter(&counted) == PVMMU_ERROR_NESTED);
-    expect(7, !mmu_set(&counted, slot(10), marked(5)));
-    expect(8, same(mmu_read(&counted, slot(10)), marked(5)) && !same(ground_load(slot(10)), marked(5)));
-    ground_interrupt(handler);
-    expect(9, !pvmmu_is_lazy(counted.current, &lazy, &counted.why) && lazy);
-    expect(10, !mmu_set(&counted, slot(11), marked(5)));
-    expect(11, !mmu_leave(&counted) && same(ground_load(slot(11)), marked(5)));
-    expect(12, mmu_leave(&counted) == PVMMU_ERROR_NOT_ENTERED);
-}
-
-static void switches(void)
-{
-    uint32_t lazy = 1;
-
-    expect(13, !mmu_enter(&counted) && !mmu_set(&counted, slot(12), marked(6)));
-    expect(14, !mmu_switch(&counted, &other, 2, ground_root(), ground_stack()));
-    expect(15, same(ground_load(slot(12)), marked(6)));
-    expect(16, !pvmmu_is_lazy(counted.current, &lazy, &counted.why) && !lazy);
-    expect(17, !mmu_set(&counted, slot(13), marked(6)) && same(ground_load(slot(13)), marked(6)));
-    expect(18, !mmu_switch(&counted, &task, 1, ground_root(), ground_stack()));
-    expect(19, !mmu_set(&counted, slot(14), marked(6)) && !same(ground_load(slot(14)), marked(6)));
-    expect(20, !mmu_pause(&counted) && same(ground_load(slot(14)), marked(6)));
-    expect(21, !mmu_set(&counted, slot(15), marked(6)) && same(ground_load(slot(15)), marked(6)));
-    expect(22, !mmu_resume(&counted) && mmu_resume(&counted) == PVMMU_ERROR_NOT_PAUSED);
-    expect(23, !mmu_leave(&counted));
-}
-
-static int counts_add_up(void)
-{
-    struct pvmmu_stats stats;
-    uint64_t flushes = 0;
-    size_t reason;
-
-    if (pvmmu_stats(&counted.kernel, &stats, &counted.why))
-        return 0;
-    for (reason = 0; reason < PVMMU_FLUSH_REASONS; reason++)
-        flushes += stats.flushes_by_reason[reason];
-    return flushes == stats.flushes && stats.pending == 0
-           && stats.queued == stats.applied + stats.refused + stats.not_attempted + stats.merged + stats.superseded;
-}
-
-void work_rules(void)
-{
-    struct pvmmu_pte none = {0};
-    struct pvmmu_pte held;
-    size_t n;
-
-    make_ready();
-    wrong = 0;
-    for (n = 0; n < ENTRIES; n++)
-        expect(24, !pvmmu_table_store(&table, n, none, &counted.why));
-    expect(25, !mmu_table_validate(&counted, &table, page));
-    expect(26, pvmmu_table_store(&table, 0, none, &counted.why) == PVMMU_ERROR_TABLE_STATE);
-    interrupts();
-    switches();
-    expect(27, !mmu_table_retire(&counted, &table, page));
-    expect(28, !pvmmu_table_load(&table, 12, &held, &counted.why) && same(held, marked(6)));
-    expect(29, counts_add_up());
-    for (n = 0; n < ENTRIES; n++)
-        expect(30, !pvmmu_table_store(&table, n, none, &counted.why));
-    ground_tell("rules_wrong", wrong);
 }
 
 struct workload {
@@ -326,7 +188,7 @@ static uint64_t once(struct mmu *mmu, struct pvmmu_table *of, const struct workl
         wanted[n] = used(n, workload->after);
         pvmmu_table_store(of, n, before[n], &mmu->why);
     }
-    if (mmu_table_validate(mmu, of, page))
+    if (mmu_table_validate(mmu, of, page, 1))
         ground_crash("a table is not taken");
     mmu->hypercalls = 0;
     took = ground_ticks();

@@ -458,7 +458,7 @@ enum pvmmu_error pvmmu_read_pte(struct pvmmu_task *task,
                                 struct pvmmu_why *why);
 
 // Sets `count` consecutive L1 entries of one table from `slot` on: part of the queue when lazy, else one array in one
-// hypercall. `pte_of` gives each.
+// hypercall. `pte_of` gives each. In order with what is queued (R1, R3).
 //
 // Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
 // every call by a task (`pvmmu_task_exit`).
@@ -474,7 +474,7 @@ enum pvmmu_error pvmmu_set_ptes(struct pvmmu_task *task,
 
 // Changes `count` consecutive L1 entries of one table by what they hold: `change` decides for each. Accessed and dirty
 // that the processor sets meanwhile are kept. The caller holds the lock that keeps others from the entries until the
-// leave.
+// leave (R3, R11).
 //
 // Errors: as `pvmmu_set_ptes`.
 //
@@ -488,7 +488,7 @@ enum pvmmu_error pvmmu_modify(struct pvmmu_task *task,
                               struct pvmmu_why *why);
 
 // Takes from `count` consecutive L1 entries of one table the right to store; accessed and dirty stay. The caller
-// flushes.
+// flushes (R3, R11).
 //
 // Errors: as `pvmmu_set_ptes`.
 //
@@ -510,7 +510,7 @@ enum pvmmu_error pvmmu_get_and_clear(struct pvmmu_task *task,
                                      struct pvmmu_why *why);
 
 // Initialises room for what entries held, of `bytes` bytes (`sizeof(struct pvmmu_held)`). One for each vCPU or task is
-// enough; it is used in one call at a time.
+// enough; it is used in one call at a time. What a harvest (R11) is given.
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`.
 //
@@ -521,6 +521,7 @@ enum pvmmu_error pvmmu_held_init(struct pvmmu_held *held, size_t bytes, struct p
 // Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in
 // order. Entries that held nothing, or that could not be emptied, are not told; failures are as for a range.
 // `options`: any of `PVMMU_HARVEST_*`. `room` is the call's until it returns.
+// What was queued for the entries goes out before (R10, R11).
 //
 // Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_EMPTY_RANGE`,
 // `PVMMU_ERROR_BEYOND_TABLE`; of `room` those of a task; those of every call by a task (`pvmmu_task_exit`).
@@ -538,7 +539,7 @@ enum pvmmu_error pvmmu_harvest(struct pvmmu_task *task,
 
 // Which of `count` consecutive L1 entries of one table were used: bit n % 64 of word n / 64 of `young`, 8 words. From
 // now on they count as not used; dirty stays. An entry that is used, writable and not dirty is read-only for a moment,
-// and flushes.
+// and flushes (R11).
 //
 // Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
 // every call by a task (`pvmmu_task_exit`).
@@ -551,7 +552,8 @@ enum pvmmu_error pvmmu_test_and_clear_young(struct pvmmu_task *task,
                                             uint64_t *young,
                                             struct pvmmu_why *why);
 
-// Initialises a kernel object of `bytes` bytes (`sizeof(struct pvmmu_kernel)`) with a copy of `platform`.
+// Initialises a kernel object of `bytes` bytes (`sizeof(struct pvmmu_kernel)`) with a copy of `platform`. What it
+// promises is what R9 rests on.
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_MISSING_FUNCTION`.
 //
@@ -565,7 +567,7 @@ enum pvmmu_error pvmmu_kernel_init(struct pvmmu_kernel *kernel,
                                    struct pvmmu_why *why);
 
 // Initialises the queue of vCPU number `vcpu`, of `bytes` bytes (`sizeof(struct pvmmu_queue)`). Before the vCPU uses
-// it.
+// it. It is this vCPU's alone (R8, R9).
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`.
 //
@@ -642,7 +644,7 @@ enum pvmmu_error pvmmu_resume(struct pvmmu_task *task, struct pvmmu_why *why);
 // 1. Pointers.
 enum pvmmu_error pvmmu_flush(struct pvmmu_task *task, struct pvmmu_why *why);
 
-// Whether an operation asked for now may wait: 1, or 0 outside a region, in a pause, in a handler.
+// Whether an operation asked for now may wait: 1, or 0 outside a region, in a pause, in a handler (R1, R5, R6).
 //
 // Errors: `PVMMU_ERROR_NULL` (`lazy`), and those of every call by a task (`pvmmu_task_exit`).
 //
@@ -687,7 +689,8 @@ enum pvmmu_error pvmmu_stats(const struct pvmmu_kernel *kernel, struct pvmmu_sta
 
 // Initialises the handle of a table of `level` (1 to 4), of `bytes` bytes (`sizeof(struct pvmmu_table)`), as a draft:
 // the page in `frame`, which the kernel has mapped at `alias` by the entry `writable` and nowhere else writable, with
-// what is stored there.
+// what is stored there. Nothing reaches it, so none of R1 to R18 is about what is stored in
+// it.
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED`,
 // `PVMMU_ERROR_ARGUMENT` (the level), `PVMMU_ERROR_ADDRESS`, `PVMMU_ERROR_MISSING_FUNCTION` (9: `store`).
@@ -703,7 +706,7 @@ enum pvmmu_error pvmmu_table_init(struct pvmmu_table *table,
                                   struct pvmmu_pte writable,
                                   struct pvmmu_why *why);
 
-// Takes the page of a draft back: the handle is none any more.
+// Takes the page of a draft back: the handle is none any more. Refused while the processor may walk it (R12).
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`,
 // `PVMMU_ERROR_TABLE_STATE`.
@@ -712,7 +715,8 @@ enum pvmmu_error pvmmu_table_init(struct pvmmu_table *table,
 // 1. Pointers.
 enum pvmmu_error pvmmu_table_forget(struct pvmmu_table *table, struct pvmmu_why *why);
 
-// Where the table is in its life: `PVMMU_TABLE_DRAFT` or `PVMMU_TABLE_LIVE`.
+// Where the table is in its life: `PVMMU_TABLE_DRAFT` or `PVMMU_TABLE_LIVE`. What is stored and what is queued follows
+// from it (R11).
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`.
 //
@@ -720,7 +724,7 @@ enum pvmmu_error pvmmu_table_forget(struct pvmmu_table *table, struct pvmmu_why 
 // 1. Pointers.
 enum pvmmu_error pvmmu_table_state(struct pvmmu_table *table, uint32_t *state, struct pvmmu_why *why);
 
-// Stores entry `index` (0 to 511) of a draft.
+// Stores entry `index` (0 to 511) of a draft. A live table takes operations only (R10).
 //
 // Errors: as `pvmmu_table_forget`; `PVMMU_ERROR_ARGUMENT` (the index).
 //
@@ -752,7 +756,8 @@ enum pvmmu_error pvmmu_table_load(struct pvmmu_table *table,
 enum pvmmu_error pvmmu_table_validate(struct pvmmu_table *table, struct pvmmu_task *task, struct pvmmu_why *why);
 
 // Lets the entry `at`, one level above, point to the table with the flags of `flags` (its frame is not looked at): a
-// draft becomes live by it, a live one is moved there from the entry that pointed to it before.
+// draft becomes live by it, a live one is moved there from the entry that pointed to it before. In one hypercall with
+// what is queued (R3).
 //
 // Errors: `PVMMU_ERROR_SLOT`; `PVMMU_ERROR_FAILED`: it is as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
 // (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
@@ -777,7 +782,8 @@ enum pvmmu_error pvmmu_table_retire(struct pvmmu_table *table, struct pvmmu_task
 
 // Changes `changes` of a live table's entries or fewer: by updates, or, where the measured costs say so, by giving the
 // table up, plain stores, and making it live again; `change` is asked for each of the 512 entries, or told of a few.
-// The caller holds the locks of the table and of the entry that points to it; the entry is empty meanwhile.
+// The caller holds the locks of the table and of the entry that points to it; the entry is empty meanwhile. Accessed
+// and dirty are kept by updates, and final in what `change` is told otherwise (R11).
 //
 // Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: `pvmmu_table_state` tells whether it
 // was not given up and is live as before, or is a draft with the new entries that Xen does not accept;

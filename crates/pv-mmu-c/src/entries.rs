@@ -150,7 +150,7 @@ pub unsafe extern "C" fn pvmmu_read_pte(task: *mut Task, slot: Slot, pte: *mut P
 }
 
 /// Sets `count` consecutive L1 entries of one table from `slot` on: part of the queue when lazy, else one array in one
-/// hypercall. `pte_of` gives each.
+/// hypercall. `pte_of` gives each. In order with what is queued (R1, R3).
 ///
 /// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
 /// every call by a task (`pvmmu_task_exit`).
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn pvmmu_set_ptes(
 
 /// Changes `count` consecutive L1 entries of one table by what they hold: `change` decides for each. Accessed and dirty
 /// that the processor sets meanwhile are kept. The caller holds the lock that keeps others from the entries until the
-/// leave.
+/// leave (R3, R11).
 ///
 /// Errors: as `pvmmu_set_ptes`.
 ///
@@ -223,7 +223,7 @@ pub(crate) unsafe fn ask(
 }
 
 /// Takes from `count` consecutive L1 entries of one table the right to store; accessed and dirty stay. The caller
-/// flushes.
+/// flushes (R3, R11).
 ///
 /// Errors: as `pvmmu_set_ptes`.
 ///
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn pvmmu_get_and_clear(task: *mut Task, slot: Slot, held: 
 }
 
 /// Initialises room for what entries held, of `bytes` bytes (`sizeof(struct pvmmu_held)`). One for each vCPU or task is
-/// enough; it is used in one call at a time.
+/// enough; it is used in one call at a time. What a harvest (R11) is given.
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`.
 ///
@@ -277,6 +277,7 @@ pub unsafe extern "C" fn pvmmu_held_init(held: *mut Held, bytes: usize, why: *mu
 /// Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in
 /// order. Entries that held nothing, or that could not be emptied, are not told; failures are as for a range.
 /// `options`: any of `PVMMU_HARVEST_*`. `room` is the call's until it returns.
+/// What was queued for the entries goes out before (R10, R11).
 ///
 /// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_ARGUMENT`, `PVMMU_ERROR_EMPTY_RANGE`,
 /// `PVMMU_ERROR_BEYOND_TABLE`; of `room` those of a task; those of every call by a task (`pvmmu_task_exit`).
@@ -338,7 +339,7 @@ unsafe fn harvest(
 
 /// Which of `count` consecutive L1 entries of one table were used: bit n % 64 of word n / 64 of `young`, 8 words. From
 /// now on they count as not used; dirty stays. An entry that is used, writable and not dirty is read-only for a moment,
-/// and flushes.
+/// and flushes (R11).
 ///
 /// Errors: `PVMMU_ERROR_SLOT`, `PVMMU_ERROR_NULL`, `PVMMU_ERROR_EMPTY_RANGE`, `PVMMU_ERROR_BEYOND_TABLE`; those of
 /// every call by a task (`pvmmu_task_exit`).

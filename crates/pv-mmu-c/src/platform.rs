@@ -274,7 +274,8 @@ impl Locked {
     }
 }
 
-/// Initialises a kernel object of `bytes` bytes (`sizeof(struct pvmmu_kernel)`) with a copy of `platform`.
+/// Initialises a kernel object of `bytes` bytes (`sizeof(struct pvmmu_kernel)`) with a copy of `platform`. What it
+/// promises is what R9 rests on.
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_MISSING_FUNCTION`.
 ///
@@ -300,7 +301,7 @@ pub unsafe extern "C" fn pvmmu_kernel_init(
 }
 
 /// Initialises the queue of vCPU number `vcpu`, of `bytes` bytes (`sizeof(struct pvmmu_queue)`). Before the vCPU uses
-/// it.
+/// it. It is this vCPU's alone (R8, R9).
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`.
 ///

@@ -176,7 +176,7 @@ pub unsafe extern "C" fn pvmmu_flush(task: *mut Task, why: *mut Why) -> Code {
     }
 }
 
-/// Whether an operation asked for now may wait: 1, or 0 outside a region, in a pause, in a handler.
+/// Whether an operation asked for now may wait: 1, or 0 outside a region, in a pause, in a handler (R1, R5, R6).
 ///
 /// Errors: `PVMMU_ERROR_NULL` (`lazy`), and those of every call by a task (`pvmmu_task_exit`).
 ///

@@ -133,7 +133,8 @@ unsafe fn turn(
 
 /// Initialises the handle of a table of `level` (1 to 4), of `bytes` bytes (`sizeof(struct pvmmu_table)`), as a draft:
 /// the page in `frame`, which the kernel has mapped at `alias` by the entry `writable` and nowhere else writable, with
-/// what is stored there.
+/// what is stored there. Nothing reaches it, so none of R1 to R18 is about what is stored in
+/// it.
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_SIZE`, `PVMMU_ERROR_NOT_INITIALISED`,
 /// `PVMMU_ERROR_ARGUMENT` (the level), `PVMMU_ERROR_ADDRESS`, `PVMMU_ERROR_MISSING_FUNCTION` (9: `store`).
@@ -170,7 +171,7 @@ pub unsafe extern "C" fn pvmmu_table_init(
     unsafe { answer(alias.check().and_then(draft), why) }
 }
 
-/// Takes the page of a draft back: the handle is none any more.
+/// Takes the page of a draft back: the handle is none any more. Refused while the processor may walk it (R12).
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`,
 /// `PVMMU_ERROR_TABLE_STATE`.
@@ -189,7 +190,8 @@ pub unsafe extern "C" fn pvmmu_table_forget(table: *mut Table, why: *mut Why) ->
     unsafe { answer(forgotten, why) }
 }
 
-/// Where the table is in its life: `PVMMU_TABLE_DRAFT` or `PVMMU_TABLE_LIVE`.
+/// Where the table is in its life: `PVMMU_TABLE_DRAFT` or `PVMMU_TABLE_LIVE`. What is stored and what is queued follows
+/// from it (R11).
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_UNALIGNED`, `PVMMU_ERROR_NOT_INITIALISED`, `PVMMU_ERROR_BUSY`.
 ///
@@ -203,7 +205,7 @@ pub unsafe extern "C" fn pvmmu_table_state(table: *mut Table, state: *mut u32, w
     unsafe { answer(number.and_then(|number| put(state, 2, number)), why) }
 }
 
-/// Stores entry `index` (0 to 511) of a draft.
+/// Stores entry `index` (0 to 511) of a draft. A live table takes operations only (R10).
 ///
 /// Errors: as `pvmmu_table_forget`; `PVMMU_ERROR_ARGUMENT` (the index).
 ///
@@ -265,7 +267,8 @@ pub unsafe extern "C" fn pvmmu_table_validate(table: *mut Table, task: *mut Task
 }
 
 /// Lets the entry `at`, one level above, point to the table with the flags of `flags` (its frame is not looked at): a
-/// draft becomes live by it, a live one is moved there from the entry that pointed to it before.
+/// draft becomes live by it, a live one is moved there from the entry that pointed to it before. In one hypercall with
+/// what is queued (R3).
 ///
 /// Errors: `PVMMU_ERROR_SLOT`; `PVMMU_ERROR_FAILED`: it is as before; `PVMMU_ERROR_INTERRUPT`; those of a handle
 /// (`pvmmu_table_forget`) and of every call by a task (`pvmmu_task_exit`).
@@ -325,7 +328,8 @@ pub unsafe extern "C" fn pvmmu_table_retire(table: *mut Table, task: *mut Task, 
 
 /// Changes `changes` of a live table's entries or fewer: by updates, or, where the measured costs say so, by giving the
 /// table up, plain stores, and making it live again; `change` is asked for each of the 512 entries, or told of a few.
-/// The caller holds the locks of the table and of the entry that points to it; the entry is empty meanwhile.
+/// The caller holds the locks of the table and of the entry that points to it; the entry is empty meanwhile. Accessed
+/// and dirty are kept by updates, and final in what `change` is told otherwise (R11).
 ///
 /// Errors: `PVMMU_ERROR_NULL`, `PVMMU_ERROR_TABLE_STATE`; `PVMMU_ERROR_FAILED`: `pvmmu_table_state` tells whether it
 /// was not given up and is live as before, or is a draft with the new entries that Xen does not accept;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 struct machine machine;
+_Thread_local struct processor processor;
 
 /* What hypercalls point at is read here, where a sanitizer watches. */
 static uint64_t watched_load(void *data, const uint64_t *address)
@@ -24,9 +25,9 @@ void machine_start(void)
 
     mockxen_free(machine.guest);
     machine.guest = mockxen_new(0, PVMMU_MASKED_BOUND, &memory);
-    machine.vcpu = 0;
-    machine.context = PVMMU_CONTEXT_TASK;
-    machine.masked = 0;
+    processor.vcpu = 0;
+    processor.context = PVMMU_CONTEXT_TASK;
+    processor.masked = 0;
     machine.pages = 0;
 }
 
@@ -60,7 +61,7 @@ struct page ground_take_page(void)
 
 int64_t ground_hypercall(uint64_t number, const uint64_t *arguments)
 {
-    return mockxen_hypercall(machine.guest, machine.vcpu, number, arguments);
+    return mockxen_hypercall(machine.guest, processor.vcpu, number, arguments);
 }
 
 struct pvmmu_pte ground_load(struct pvmmu_slot slot)
@@ -84,27 +85,27 @@ const uint64_t *ground_table(struct pvmmu_mfn table)
 
 uint64_t ground_mask(void)
 {
-    uint64_t was_masked = machine.masked;
+    uint64_t was_masked = processor.masked;
 
-    machine.masked = 1;
-    mockxen_mask(machine.guest, machine.vcpu, 1);
+    processor.masked = 1;
+    mockxen_mask(machine.guest, processor.vcpu, 1);
     return was_masked;
 }
 
 void ground_unmask(uint64_t saved)
 {
-    machine.masked = saved;
-    mockxen_mask(machine.guest, machine.vcpu, 0);
+    processor.masked = saved;
+    mockxen_mask(machine.guest, processor.vcpu, 0);
 }
 
 uint32_t ground_vcpu(void)
 {
-    return machine.vcpu;
+    return processor.vcpu;
 }
 
 uint32_t ground_context(void)
 {
-    return machine.context;
+    return processor.context;
 }
 
 uint64_t ground_ticks(void)
@@ -116,15 +117,15 @@ uint64_t ground_ticks(void)
 
 void ground_interrupt(void (*handler)(void))
 {
-    machine.context = PVMMU_CONTEXT_INTERRUPT;
+    processor.context = PVMMU_CONTEXT_INTERRUPT;
     handler();
-    machine.context = PVMMU_CONTEXT_TASK;
-    mockxen_interrupt_end(machine.guest, machine.vcpu);
+    processor.context = PVMMU_CONTEXT_TASK;
+    mockxen_interrupt_end(machine.guest, processor.vcpu);
 }
 
 struct pvmmu_mfn ground_root(void)
 {
-    struct pvmmu_mfn root = {mockxen_base(machine.guest, machine.vcpu)};
+    struct pvmmu_mfn root = {mockxen_base(machine.guest, processor.vcpu)};
 
     return root;
 }

@@ -7,13 +7,18 @@
 
 struct machine {
     struct mockxen_guest *guest;
-    uint32_t vcpu;
-    uint32_t context;
-    uint64_t masked;
     uint32_t pages;
 };
 
+/* What a thread plays. */
+struct processor {
+    uint32_t vcpu;
+    uint32_t context;
+    uint64_t masked;
+};
+
 extern struct machine machine;
+extern _Thread_local struct processor processor;
 
 /* A fresh one; the one before goes. */
 void machine_start(void);

@@ -6,6 +6,7 @@
 
 #include "machine.h"
 #include "misuse.h"
+#include "threads.h"
 #include "work.h"
 
 static struct mmu mmu;
@@ -23,7 +24,7 @@ static void boot(void)
     mmu_run(&mmu, &task, 1);
     table_page = ground_take_page();
     pte = pvmmu_pte_of(ground_take_page().frame, PTE_FLAGS);
-    if (mmu_table_init(&mmu, &table, table_page) || mmu_table_validate(&mmu, &table, table_page))
+    if (mmu_table_init(&mmu, &table, table_page, 1) || mmu_table_validate(&mmu, &table, table_page, 1))
         ground_crash("a table is not taken");
 }
 
@@ -105,6 +106,33 @@ static void forgotten_switch(void)
     mmu_run(&mmu, &next, 2);
 }
 
+/* A task that goes on elsewhere: what it had queued left with the switch, and what it queues next is queued there. */
+static void migration(void)
+{
+    static struct pvmmu_task idle;
+
+    boot();
+    mmu_task_init(&mmu, &idle);
+    mmu_enter(&mmu);
+    mmu_set(&mmu, slot(0), pte);
+    mmu_switch(&mmu, &idle, 2, ground_root(), ground_stack());
+    processor.vcpu = 1;
+    mmu_run(&mmu, &task, 1);
+    mmu_set(&mmu, slot(1), pte);
+    mmu_leave(&mmu);
+}
+
+/* The same without the switch's hook. */
+static void forgotten_migration(void)
+{
+    boot();
+    mmu_enter(&mmu);
+    mmu_set(&mmu, slot(0), pte);
+    processor.vcpu = 1;
+    mmu_set(&mmu, slot(1), pte);
+    mmu_leave(&mmu);
+}
+
 /* Room for one entry fewer than are asked for. */
 static void short_buffer(void)
 {
@@ -157,6 +185,9 @@ static const struct scenario scenarios[] = {
     {"behind-its-back", behind_its_back},
     {"trapped-store", trapped_store},
     {"forgotten-switch", forgotten_switch},
+    {"migration", migration},
+    {"forgotten-migration", forgotten_migration},
+    {"threads", threads},
     {"short-buffer", short_buffer},
     {"short-arguments", short_arguments},
     {"bad-shift", bad_shift},

@@ -118,15 +118,15 @@ static void regions(void)
     expect(pvmmu_resume(&task, &why), NOT_PAUSED, 0, 0);
     expect(mmu_enter(&mmu), NONE, 0, 0);
     expect(pvmmu_enter(&task, &why), NESTED, 0, 0);
-    machine.context = PVMMU_CONTEXT_INTERRUPT;
+    processor.context = PVMMU_CONTEXT_INTERRUPT;
     expect(pvmmu_enter(&task, &why), INTERRUPT, 0, 0);
     expect(pvmmu_leave(&task, &why), INTERRUPT, 0, 0);
     expect(pvmmu_pause(&task, &why), INTERRUPT, 0, 0);
     expect(pvmmu_task_exit(&task, &why), INTERRUPT, 0, 0);
     expect(pvmmu_table_retire(&table, &task, &why), INTERRUPT, 0, 0);
-    machine.context = 9;
+    processor.context = 9;
     expect(pvmmu_enter(&task, &why), CONTEXT, 9, 0);
-    machine.context = PVMMU_CONTEXT_TASK;
+    processor.context = PVMMU_CONTEXT_TASK;
     expect(pvmmu_interrupt_flush(&mmu.kernel, &why), CONTEXT, PVMMU_CONTEXT_TASK, 0);
     expect(pvmmu_table_validate(&table, &task, &why), TABLE_STATE, PVMMU_TABLE_LIVE, 0);
     expect(pvmmu_table_forget(&table, &why), TABLE_STATE, PVMMU_TABLE_LIVE, 0);
@@ -291,12 +291,12 @@ int misuse(void)
     mmu_task_init(&mmu, &task);
     mmu_run(&mmu, &task, 1);
     table_page = ground_take_page();
-    if (mmu_table_init(&mmu, &table, table_page))
+    if (mmu_table_init(&mmu, &table, table_page, 1))
         ground_crash("a table is not taken");
     pointers();
     storage();
     arguments();
-    if (mmu_table_validate(&mmu, &table, table_page))
+    if (mmu_table_validate(&mmu, &table, table_page, 1))
         ground_crash("a table is not validated");
     regions();
     callbacks();

@@ -139,11 +139,33 @@ static uint64_t remap(struct mmu *mmu, struct page page, uint64_t flags, uint32_
     return mockxen_ask_va_mapping(machine.guest, who(mmu), page.address.address, pte, flushes);
 }
 
-uint64_t watch_validate(struct mmu *mmu, struct page page)
+uint64_t watch_validate(struct mmu *mmu, struct page page, uint32_t level)
 {
     uint64_t first = remap(mmu, page, PTE_WRITABLE & ~PTE_RW, 0);
 
-    mmuext(mmu, MMUEXT_PIN_L1, page.frame.number);
+    mmuext(mmu, MMUEXT_PIN_L1 + level - 1, page.frame.number);
+    return first;
+}
+
+uint64_t watch_upper(struct mmu *mmu, uint64_t slot, struct pvmmu_pte pte)
+{
+    return mockxen_ask_update(machine.guest, who(mmu), 2, slot, pte.bits);
+}
+
+uint64_t watch_attach(struct mmu *mmu, struct page page, uint64_t at, struct pvmmu_pte flags)
+{
+    uint64_t first = remap(mmu, page, PTE_WRITABLE & ~PTE_RW, 0);
+
+    watch_upper(mmu, at, pvmmu_pte_of(page.frame, flags.bits));
+    return first;
+}
+
+uint64_t watch_detach(struct mmu *mmu, struct page page, uint64_t at)
+{
+    struct pvmmu_pte none = {0};
+    uint64_t first = watch_upper(mmu, at, none);
+
+    remap(mmu, page, PTE_WRITABLE, 1);
     return first;
 }
 

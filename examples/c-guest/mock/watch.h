@@ -20,8 +20,11 @@ uint64_t watch_updates(struct mmu *mmu, uint64_t slot, const struct pvmmu_pte *p
 uint64_t watch_wrprotect(struct mmu *mmu, uint64_t slot, size_t count, size_t *requests);
 uint64_t watch_zap(struct mmu *mmu, uint64_t slot, size_t count, size_t *requests);
 uint64_t watch_flush_tlbs(struct mmu *mmu);
-uint64_t watch_validate(struct mmu *mmu, struct page page);
+uint64_t watch_upper(struct mmu *mmu, uint64_t slot, struct pvmmu_pte pte);
+uint64_t watch_validate(struct mmu *mmu, struct page page, uint32_t level);
 uint64_t watch_retire(struct mmu *mmu, struct page page);
+uint64_t watch_attach(struct mmu *mmu, struct page page, uint64_t at, struct pvmmu_pte flags);
+uint64_t watch_detach(struct mmu *mmu, struct page page, uint64_t at);
 
 /* The call that took them has returned. */
 void watch_answered(struct mmu *mmu, enum pvmmu_error error, uint64_t request, size_t count);

@@ -20,7 +20,10 @@
 #define watch_switches(mmu, root, stack) ((void)0)
 #define watch_switched(mmu, number) ((void)0)
 #define watch_exited(mmu) ((void)0)
-#define watch_validate(mmu, page) ((void)(page), 0)
+#define watch_upper(mmu, slot, pte) 0
+#define watch_attach(mmu, page, at, flags) ((void)(page), (void)(at), (void)(flags), 0)
+#define watch_detach(mmu, page, at) ((void)(page), (void)(at), 0)
+#define watch_validate(mmu, page, level) ((void)(page), (void)(level), 0)
 #define watch_retire(mmu, page) ((void)(page), 0)
 
 #endif
