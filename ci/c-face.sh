@@ -69,6 +69,7 @@ scenario() {
     [ "$status" = "$2" ] && grep -qF -- "$3" <<<"$said" || fail "$1 ends with $status, not $2 and '$3': $said"
 }
 scenario work 0 'rules_wrong=0'
+scenario planted-rules 1 'rules_wrong=32768'
 scenario misuse 0 'rules=0'
 scenario forgotten-leave 1 '1 open'
 scenario leak-at-exit 0 'rules=0'
@@ -95,4 +96,4 @@ examples/c-guest/build.sh xen "$out"
 found=$(ci/red-zone.sh "$out/c-guest")
 [ -z "$found" ] || fail "the kernel in C uses memory below rsp: $found"
 cargo test --quiet -p xen-lab --test lab c_guest::the_kernel_in_c_passes
-echo "c-face: headers fresh in C and C++, no panic in the archive, 13 scenarios in user space and the guest on Xen as they should be"
+echo "c-face: headers fresh in C and C++, no panic in the archive, 14 scenarios in user space and the guest on Xen as they should be"

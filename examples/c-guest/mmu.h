@@ -22,6 +22,8 @@ struct mmu {
     uint64_t reports;
     /* The operation that is answered with EBUSY in the place of Xen. */
     uint64_t refuse;
+    /* A fault that has to be found: switches hand nothing over. */
+    int forgets_switch;
 };
 
 /* How `mmu_init` lets hypercalls go out. */

@@ -144,7 +144,7 @@ static int counts_add_up(void)
            && stats.queued == stats.applied + stats.refused + stats.not_attempted + stats.merged + stats.superseded;
 }
 
-void work_rules(void)
+void work_rules(int planted)
 {
     struct pvmmu_pte none = {0};
     struct pvmmu_pte held;
@@ -152,6 +152,7 @@ void work_rules(void)
 
     make_ready();
     wrong = 0;
+    counted.forgets_switch = planted;
     for (n = 0; n < ENTRIES; n++)
         expect(24, !pvmmu_table_store(&table, n, none, &counted.why));
     expect(25, !mmu_table_validate(&counted, &table, page, 1));

@@ -8,8 +8,9 @@
  * them, in the words in which the kernel in Rust does. */
 void work_smoke(void);
 
-/* One rule after the other, and tells as `rules_wrong` what did not hold: bit n is check n. */
-void work_rules(void);
+/* One rule after the other, and tells as `rules_wrong` what did not hold: bit n is check n. `planted`: with a kernel whose
+ * switches hand nothing over, which has to be found. */
+void work_rules(int planted);
 
 /* Measures the workload of this name, or all for an empty one; 0 if there is none. */
 int work_bench(const char *name);

@@ -37,8 +37,14 @@ static void work(void)
 {
     machine_start();
     work_smoke();
-    work_rules();
+    work_rules(0);
     work_bench("");
+}
+
+static void planted_rules(void)
+{
+    machine_start();
+    work_rules(1);
 }
 
 static void all_misuse(void)
@@ -179,6 +185,7 @@ struct scenario {
 
 static const struct scenario scenarios[] = {
     {"work", work},
+    {"planted-rules", planted_rules},
     {"misuse", all_misuse},
     {"forgotten-leave", forgotten_leave},
     {"leak-at-exit", leak_at_exit},

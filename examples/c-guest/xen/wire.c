@@ -208,7 +208,7 @@ static const char *carry_out(const uint8_t *name, size_t name_count, const uint8
     if (is_text(name, name_count, "pvmmu-smoke"))
         work_smoke();
     else if (is_text(name, name_count, "rules"))
-        work_rules();
+        work_rules(is_text(payload, payload_count, "planted"));
     else if (!is_text(name, name_count, "bench"))
         return "no such command; there are pvmmu-smoke, rules and bench";
     else if (!work_bench(text))
