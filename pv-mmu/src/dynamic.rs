@@ -179,10 +179,12 @@ impl<P: Platform> Submit for Dynamic<'_, P> {
 
     #[inline]
     fn submit_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Self::Answer {
-        if self.is_lazy() && self.mmu.append(update, caller) {
-            return Ok(());
+        if !self.is_lazy() {
+            return self.submit(Request::leaf(update, caller));
         }
-        self.submit(Request::leaf(update, caller))
+        // In one step: what was asked for is never between the task and a queue (R9).
+        self.mmu.queue_leaf(update, &mut Told::Task(self.task), caller);
+        Ok(())
     }
 }
 

@@ -67,6 +67,9 @@ fn rows(lab: &Lab, machine: &Machine, payload: &str, way: &str) -> BTreeMap<Stri
         .collect()
 }
 
+/// Instructions that a call through the face may take beyond what it does, with the kernel's functions that it goes through.
+const CALL: u64 = 300;
+
 #[test]
 fn the_kernel_in_c_takes_as_many_hypercalls_and_hardly_more_instructions() {
     let Some(in_c) = c_lab("costs in C") else { return };
@@ -93,7 +96,6 @@ fn the_kernel_in_c_takes_as_many_hypercalls_and_hardly_more_instructions() {
             per_update(rust[2]),
         );
         assert_eq!((updates, hypercalls), (rust[0], rust[1]), "{workload}");
-        // A call through a table of functions for each write; nothing to speak of for a range.
-        assert!(ratio < 1.5, "{workload}: {ratio} times what it takes in Rust");
+        assert!(cost < rust[2] + CALL * updates, "{workload}: {ratio} times what it takes in Rust");
     }
 }
