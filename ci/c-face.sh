@@ -8,12 +8,12 @@ out="$target/c-guest"
 strict=(-std=c11 -Wall -Wextra -Werror -pedantic -fsyntax-only -Icrates/pv-mmu-c/include -Icrates/mock-xen-c/include)
 fail() { printf 'c-face: %s\n' "$*" >&2; exit 1; }
 
-if ! command -v gcc g++ objdump >/dev/null; then
-    [ "$(id -u)" = 0 ] || fail "gcc, g++ and objdump are needed; as root: apt-get install gcc g++ binutils"
-    apt-get install -y --no-install-recommends gcc g++ libc6-dev binutils >/dev/null || {
-        apt-get update >/dev/null && apt-get install -y --no-install-recommends gcc g++ libc6-dev binutils >/dev/null
-    }
-fi
+install() { apt-get install -y --no-install-recommends gcc g++ libc6-dev binutils >/dev/null; }
+for tool in gcc g++ objdump; do
+    command -v "$tool" >/dev/null && continue
+    [ "$(id -u)" = 0 ] || fail "$tool is missing; as root: apt-get install gcc g++ libc6-dev binutils"
+    install || { apt-get update >/dev/null && install; }
+done
 
 (cd crates/pv-mmu-c && cargo fmt --check && cargo clippy --quiet --release --locked --target-dir "$target/pv-mmu-c" -- -D warnings)
 
