@@ -269,9 +269,11 @@ pub unsafe extern "C" fn pvmmu_get_and_clear(task: *mut Task, slot: Slot, held: 
 /// 1. Pointers; `held` has `bytes` bytes, and nobody uses it yet.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvmmu_held_init(held: *mut Held, bytes: usize, why: *mut Why) -> Code {
-    const EMPTY: HeldBuffer<PVMMU_HELD_ENTRIES> = HeldBuffer::new();
-    // SAFETY: 1. the caller's promise.
-    unsafe { answer(storage::init(held, bytes, 1, EMPTY), why) }
+    const EMPTY: &HeldBuffer<PVMMU_HELD_ENTRIES> = &HeldBuffer::new();
+    // SAFETY: 1. there is room for a value where this is told; 2. an empty buffer holds nothing that a copy would share.
+    let write = |place: *mut HeldBuffer<PVMMU_HELD_ENTRIES>| unsafe { place.copy_from_nonoverlapping(EMPTY, 1) };
+    // SAFETY: 1. the caller's promise; 2. it writes all of it.
+    unsafe { answer(storage::init_by(held, bytes, 1, write), why) }
 }
 
 /// Empties `count` consecutive L1 entries of one table, flushes once, and tells `each` what every entry held last, in

@@ -309,8 +309,13 @@ pub unsafe extern "C" fn pvmmu_kernel_init(
 /// 1. `queue` has `bytes` bytes, and nobody uses it yet; `why` is null or can be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvmmu_queue_init(queue: *mut Queue, bytes: usize, vcpu: u32, why: *mut Why) -> Code {
-    const EMPTY: VcpuQueue = VcpuQueue::new();
-    let value = QueueOf { vcpu, in_step: AtomicBool::new(false), queue: UnsafeCell::new(EMPTY) };
-    // SAFETY: 1. the caller's promise.
-    unsafe { answer(storage::init(queue, bytes, 1, value), why) }
+    const EMPTY: &VcpuQueue = &VcpuQueue::new();
+    // SAFETY: 1. there is room for a value where this is told; 2. an empty queue holds nothing that a copy would share.
+    let write = |place: *mut QueueOf| unsafe {
+        (&raw mut (*place).vcpu).write(vcpu);
+        (&raw mut (*place).in_step).write(AtomicBool::new(false));
+        (&raw mut (*place).queue).cast::<VcpuQueue>().copy_from_nonoverlapping(EMPTY, 1);
+    };
+    // SAFETY: 1. the caller's promise; 2. it writes all fields.
+    unsafe { answer(storage::init_by(queue, bytes, 1, write), why) }
 }

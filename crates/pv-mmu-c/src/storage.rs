@@ -121,6 +121,24 @@ pub(crate) unsafe fn init<S: Storage>(
     argument: u64,
     value: S::Value,
 ) -> Result<(), Refusal> {
+    // SAFETY: 1. the caller's promise; 2. it writes the value.
+    unsafe { init_by(storage, bytes, argument, |place| place.write(value)) }
+}
+
+/// The same where `write` puts the value: one that is too large to pass through a kernel's stack.
+///
+/// # Safety
+/// 1. As [`init`]. 2. `write` puts a value where it is told.
+///
+/// # Errors
+/// As [`init`].
+#[inline]
+pub(crate) unsafe fn init_by<S: Storage>(
+    storage: *mut S,
+    bytes: usize,
+    argument: u64,
+    write: impl FnOnce(*mut S::Value),
+) -> Result<(), Refusal> {
     const { S::FITS };
     if storage.is_null() || !storage.is_aligned() {
         return Err(no_storage(storage.addr(), argument));
@@ -128,8 +146,12 @@ pub(crate) unsafe fn init<S: Storage>(
     if bytes < size_of::<S>() {
         return Err(Refusal::Value { code: Code::Size, value: bytes as u64, limit: size_of::<S>() as u64 });
     }
-    let kept = Kept { mark: AtomicU64::new(S::MARK), busy: AtomicBool::new(false), value: UnsafeCell::new(value) };
-    // SAFETY: 1. the caller's promise; 2. it fits, as `FITS` says.
-    unsafe { storage.cast::<Kept<S::Value>>().write(kept) };
+    let kept = storage.cast::<Kept<S::Value>>();
+    // SAFETY: 1. the caller's promise; it fits, as `FITS` says.
+    unsafe {
+        write((&raw mut (*kept).value).cast());
+        (&raw mut (*kept).busy).write(AtomicBool::new(false));
+        (&raw mut (*kept).mark).write(AtomicU64::new(S::MARK));
+    }
     Ok(())
 }
