@@ -33,6 +33,8 @@ step "the guest crates as a kernel links them"
 ci/guest-archive.sh
 step "the kernel for the real Xen: formatting, lints, and nothing below the stack pointer"
 ci/xen-kernel.sh
+step "the face for kernels in C"
+ci/c-face.sh
 step "house rules"
 ci/house.py
 step "the main job"

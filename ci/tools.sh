@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 
 version_of() {
     case "$1" in
+        cbindgen) echo 0.29.4 ;;
         cargo-deny) echo 0.20.2 ;;
         cargo-mutants) echo 27.1.0 ;;
         gungraun-runner) echo 0.20.0 ;;

@@ -214,6 +214,13 @@ impl PreparedCalls<'_> {
         self.memory.reborrow()
     }
 
+    /// The address of the entries. It and the addresses in them, which are numbers, lead to what they lie in as it is
+    /// borrowed now. A hypervisor that hands them to the processor calls this right before.
+    pub fn expose(&mut self) -> u64 {
+        self.memory.expose();
+        self.entries.as_mut_ptr().expose_provenance() as u64
+    }
+
     /// Call `index` by itself, as it was laid out, whatever the hypervisor has made of its entry since;
     /// `None` beyond the last.
     pub fn call(&mut self, index: usize) -> Option<PreparedCall<'_>> {

@@ -93,9 +93,7 @@ impl Hypervisor for Xen {
     }
 
     fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
-        calls.memory.expose();
-        let entries = calls.entries.as_mut_ptr().expose_provenance() as u64;
-        let args = [entries, calls.len() as u64, 0, 0, 0];
+        let args = [calls.expose(), calls.len() as u64, 0, 0, 0];
         // SAFETY: (1, 3, 4) by the promise given to `Xen::assume`; (2) the entries and the memory their
         // pointers lead into are borrowed by `calls`.
         let (answer, _) = unsafe { hypercall(abi::HYPERCALL_MULTICALL.into(), args) };

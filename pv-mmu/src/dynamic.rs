@@ -1,6 +1,6 @@
 //! The same contract with run-time checks, for callers that cannot carry guards.
 
-use hypercall::{InterruptContext, Pte, PteSlot, TaskContext};
+use hypercall::{InterruptContext, MmuUpdate, Pte, PteSlot, TaskContext};
 
 use crate::{
     Asks, EnterError, Failure, LeaveError, Mmu, PauseError, Platform, RangeError, ResumeError, TaskState,
@@ -128,6 +128,13 @@ impl<'r, P: Platform> Dynamic<'r, P> {
         Ok(())
     }
 
+    /// The task ends: a region still open is flushed and reported (R2). Does nothing in a handler.
+    pub fn exit(&mut self) {
+        if let Context::Task(context) = self.context {
+            self.mmu.exit_task(self.task, context);
+        }
+    }
+
     /// The entry as the caller's operations have left it (R11).
     #[must_use]
     pub fn read_pte(&self, slot: PteSlot) -> Pte {
@@ -140,7 +147,9 @@ impl<'r, P: Platform> Dynamic<'r, P> {
         self.task.is_lazy() && !self.is_interrupt()
     }
 
-    const fn is_interrupt(&self) -> bool {
+    /// Whether the caller is a handler.
+    #[must_use]
+    pub const fn is_interrupt(&self) -> bool {
         matches!(self.context, Context::Interrupt(_))
     }
 
@@ -166,6 +175,16 @@ impl<P: Platform> Submit for Dynamic<'_, P> {
     fn submit(&mut self, request: Request) -> Self::Answer {
         let Reach { mmu, mode, told } = self.reach();
         mmu.submit(request, mode, told)
+    }
+
+    #[inline]
+    fn submit_leaf(&mut self, update: MmuUpdate, caller: Caller) -> Self::Answer {
+        if !self.is_lazy() {
+            return self.submit(Request::leaf(update, caller));
+        }
+        // In one step: what was asked for is never between the task and a queue (R9).
+        self.mmu.queue_leaf(update, &mut Told::Task(self.task), caller);
+        Ok(())
     }
 }
 

@@ -57,6 +57,7 @@ pub use builder::{BuildError, GuestBuilder};
 pub use frames::{FrameType, FrameView, Layout, Owner};
 pub use guest::StoreError;
 pub use memento::Kept;
+pub use memory::HostMemory;
 pub use mock::{Left, MockXen};
 pub use not_modelled::{NotModelled, NotModelledEvent};
 pub use planted::Fault;

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::frames::{Frame, FrameView, Layout};
 use crate::machine::Machine;
-use crate::memory::{Access, GuestMemory, Processor, Translated};
+use crate::memory::{Access, GuestMemory, HostMemory, Lent, Processor, Translated};
 use crate::not_modelled::{NotModelled, NotModelledEvent};
 use crate::running::Running;
 use crate::schedule::Schedule;
@@ -88,6 +88,11 @@ impl MockXen {
     pub fn hypercall(&self, vcpu: VcpuId, call: &mut RawCall) -> i64 {
         let mut memory = GuestMemory::new(&self.machine, vcpu, self.vcpu_state(vcpu));
         self.within_hypercall(vcpu, |running| self.run(vcpu, running, call, &mut memory))
+    }
+
+    /// As [`MockXen::hypercall`], with pointers that lead into `memory`.
+    pub fn hypercall_from(&self, vcpu: VcpuId, call: &mut RawCall, memory: &mut impl HostMemory) -> i64 {
+        self.within_hypercall(vcpu, |running| self.run(vcpu, running, call, &mut Lent(memory)))
     }
 
     /// One pass of a hypercall: what happens between two executions of the guest's `syscall`

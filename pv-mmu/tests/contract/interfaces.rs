@@ -134,6 +134,23 @@ fn r2_the_end_of_a_task_flushes_what_it_left_open_and_reports_only_that() {
 }
 
 #[test]
+fn r2_the_dynamic_interface_ends_a_task_but_not_from_a_handler() {
+    let (model, kernel) = kernel::<false>();
+    let mut task = TaskState::new();
+    let mut dynamic = kernel.mmu().dynamic(&mut task, Context::Task(kernel.task()));
+    assert!(!dynamic.is_interrupt());
+    dynamic.enter().unwrap();
+    dynamic.set_pte(slot(0), pte(1)).unwrap();
+    let mut handler = kernel.mmu().dynamic(&mut task, Context::Interrupt(kernel.interrupt()));
+    assert!(handler.is_interrupt());
+    handler.exit();
+    assert_eq!((held(&model, 0), kernel.reports.borrow().len()), (0, 0));
+    kernel.mmu().dynamic(&mut task, Context::Task(kernel.task())).exit();
+    assert_eq!(held(&model, 0), pte(1).bits());
+    assert_eq!(*kernel.reports.borrow(), [Report::LeakedRegion { depth: 1 }]);
+}
+
+#[test]
 fn messages_say_what_happened_and_to_what() {
     let (model, kernel) = kernel::<true>();
     let mut task = TaskState::new();

@@ -36,6 +36,59 @@ impl ArgumentSource for ArgumentMemory<'_> {
     }
 }
 
+/// Memory of the program that plays the guest, by addresses of its own: for a guest in another language, whose arguments are
+/// pointers ([`MockXen::hypercall_from`](crate::MockXen::hypercall_from)).
+pub trait HostMemory {
+    /// The word at `address`, a multiple of 8; `None` where nothing can be read.
+    fn load(&self, address: u64) -> Option<u64>;
+
+    /// Stores a word at `address`, a multiple of 8; `None` where that cannot be.
+    fn store(&mut self, address: u64, word: u64) -> Option<()>;
+
+    /// The done count at `address`, a multiple of 4.
+    fn load_count(&self, address: u64) -> Option<u32>;
+
+    /// Stores a done count at `address`, a multiple of 4; `None` where that cannot be.
+    fn store_count(&mut self, address: u64, count: u32) -> Option<()>;
+}
+
+/// Such memory as arguments lie in. Xen takes addresses that are no multiples; a program's pointers are.
+#[derive(Debug)]
+pub(crate) struct Lent<'m, M>(pub(crate) &'m mut M);
+
+impl<M: HostMemory> ArgumentSource for Lent<'_, M> {
+    fn may_start_at(&self, address: u64) -> bool {
+        address != 0
+    }
+
+    fn read<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
+        let mut words = [0; N];
+        for (word, offset) in words.iter_mut().zip((0..).step_by(8)) {
+            *word = self.0.load(address.checked_add(offset).filter(|at| at.is_multiple_of(8))?)?;
+        }
+        Some(words)
+    }
+
+    fn can_read(&self, address: u64, bytes: u64) -> bool {
+        (0..bytes).step_by(8).all(|offset| self.read::<1>(address.wrapping_add(offset)).is_some())
+    }
+
+    fn read_done(&self, address: u64) -> Option<u32> {
+        if address.is_multiple_of(4) { self.0.load_count(address) } else { None }
+    }
+
+    fn write_done(&mut self, address: u64, done: u32) -> Option<()> {
+        if address.is_multiple_of(4) { self.0.store_count(address, done) } else { None }
+    }
+
+    fn write(&mut self, address: u64, words: &[u64]) -> Option<()> {
+        for (word, offset) in words.iter().zip((0..).step_by(8)) {
+            self.0.store(address.checked_add(offset).filter(|at| at.is_multiple_of(8))?, *word)?;
+        }
+        Some(())
+    }
+}
+
 /// A slice of updates and a done count, at made-up addresses.
 #[derive(Debug)]
 pub(crate) struct SliceMemory<'a> {

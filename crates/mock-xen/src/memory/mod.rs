@@ -1,9 +1,9 @@
 //! Memory: how addresses lead to it, and what a hypercall's arguments lie in.
 //!
-//! Arguments lie in one of three places, behind one trait: the guest's own memory, reached as the
+//! Arguments lie in one of four places, behind one trait: the guest's own memory, reached as the
 //! processor would through the TLB and the page tables of the vCPU ([`GuestMemory`]); the memory of
-//! a prepared call ([`hypercall::ArgumentMemory`]); a slice of updates ([`SliceMemory`]). Hypercalls
-//! are decoded over the trait alone.
+//! a prepared call ([`hypercall::ArgumentMemory`]); a slice of updates ([`SliceMemory`]); a program's own
+//! memory ([`HostMemory`]). Hypercalls are decoded over the trait alone.
 
 mod guest;
 mod host;
@@ -13,7 +13,8 @@ mod walk;
 use crate::not_modelled::NotModelled;
 
 pub(crate) use guest::GuestMemory;
-pub(crate) use host::SliceMemory;
+pub use host::HostMemory;
+pub(crate) use host::{Lent, SliceMemory};
 pub(crate) use translate::{Access, Fault, Processor, Translated};
 pub(crate) use walk::{index_at, is_guest_address};
 

@@ -4,6 +4,7 @@
 //! `CI=true`: then they fail.
 
 mod bench;
+mod c_guest;
 mod failures;
 mod programs;
 mod pv_mmu;
