@@ -18,6 +18,7 @@
 //! | R14 | what is refused is told once, and the rest is done |
 #![forbid(unsafe_code)]
 
+mod arm64;
 mod cpu;
 mod design;
 mod explore;
@@ -35,38 +36,48 @@ pub use design::Design;
 pub use explore::Outcome;
 pub use world::Found;
 
-/// An architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Model {
-    /// sparc64 on sun4v.
-    Sparc64,
+macro_rules! models {
+    ($($(#[$doc:meta])* $name:ident, $called:literal, $arch:path;)*) => {
+        /// An architecture.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Model {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Model {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What it is called.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $called,)*
+                }
+            }
+
+            /// What its regions do to preemption.
+            #[must_use]
+            pub const fn preemption(self) -> Preemption {
+                match self {
+                    $(Self::$name => <$arch as world::Arch>::PREEMPTION,)*
+                }
+            }
+
+            /// Goes through every interleaving of at most `deviations`, with fewer first; ends at the first that breaks a rule.
+            #[must_use]
+            pub fn explore(self, design: Design, scenario: &Arc<Scenario>, deviations: usize) -> Outcome {
+                match self {
+                    $(Self::$name => explore::explore::<$arch>(design, scenario, deviations),)*
+                }
+            }
+        }
+    };
 }
 
-impl Model {
-    /// All there are.
-    pub const ALL: &[Self] = &[Self::Sparc64];
-
-    /// What it is called.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sparc64 => "sparc64",
-        }
-    }
-
-    /// What its regions do to preemption.
-    #[must_use]
-    pub const fn preemption(self) -> Preemption {
-        match self {
-            Self::Sparc64 => <sparc64::Sparc64 as world::Arch>::PREEMPTION,
-        }
-    }
-
-    /// Goes through every interleaving of at most `deviations`, with fewer first; ends at the first that breaks a rule.
-    #[must_use]
-    pub fn explore(self, design: Design, scenario: &Arc<Scenario>, deviations: usize) -> Outcome {
-        match self {
-            Self::Sparc64 => explore::explore::<sparc64::Sparc64>(design, scenario, deviations),
-        }
-    }
+models! {
+    /// arm64, tables of the kernel's own.
+    Arm64, "arm64", arm64::Arm64;
+    /// sparc64 on sun4v.
+    Sparc64, "sparc64", sparc64::Sparc64;
 }

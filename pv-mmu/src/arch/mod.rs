@@ -11,6 +11,7 @@
 //!
 //! Xen is not one of these: there the writes themselves wait, and [`Mmu`](crate::Mmu) is its way in.
 
+pub mod arm64;
 pub mod powerpc64;
 mod region;
 pub mod sparc64;
