@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod arm64;
+mod bugs;
 mod cpu;
 mod design;
 mod explore;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use guest_model::Scenario;
 use pv_mmu::arch::Preemption;
 
+pub use bugs::{Bug, bugs};
 pub use design::Design;
 pub use explore::Outcome;
 pub use world::Found;

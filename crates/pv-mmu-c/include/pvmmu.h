@@ -305,7 +305,7 @@ struct pvmmu_kernel {
 };
 
 // The queue of one vCPU: 512 updates in 32 calls at most. `lock` hands it out.
-struct PVMMU_ALIGNED(64) pvmmu_queue {
+struct PVMMU_ALIGNED(128) pvmmu_queue {
   uint64_t opaque[PVMMU_QUEUE_WORDS];
 };
 

@@ -84,7 +84,7 @@ pub struct Kernel {
 }
 
 /// The queue of one vCPU: 512 updates in 32 calls at most. `lock` hands it out.
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct Queue {
     opaque: [u64; PVMMU_QUEUE_WORDS],
 }

@@ -1,6 +1,7 @@
 //! `pvmmu explore`: every interleaving of a scenario, within its bounds, on this library or on the design
 //! that had the bug.
 
+mod arch;
 mod perfetto;
 mod report;
 
@@ -32,6 +33,9 @@ pub(crate) struct ExploreArgs {
     /// name also the one that had it]
     #[arg(long)]
     policy: Option<String>,
+    /// On an architecture where invalidations or barriers wait, instead of Xen: its name, or `all`; bounded by --deviations alone
+    #[arg(long, conflicts_with_all = ["seed", "schedule", "preemptions", "interrupts", "migrations", "hypervisor", "perfetto"])]
+    arch: Option<String>,
     /// How many vCPUs there are
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8))]
     vcpus: Option<u32>,
@@ -83,6 +87,9 @@ pub(crate) struct ExploreArgs {
 pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
     if args.name.is_none() && !args.all {
         return Ok((report::list(&catalogue()), Verdict::Clean));
+    }
+    if let Some(name) = &args.arch {
+        return arch::run(args, name);
     }
     let explored = exhibits(args)?
         .iter()
