@@ -163,12 +163,15 @@ impl Queue {
         self.writes(slot).last()
     }
 
-    /// What the entry at `slot` will hold, given what `memory` holds of it now.
-    pub(super) fn value(&self, slot: PteSlot, memory: u64) -> u64 {
-        self.writes(slot).fold(memory, |held, request| match request.operation {
+    /// What the entry at `slot` will hold, given what `memory` holds of it now: with what stood behind a refused operation,
+    /// and without it, since that may have been given up.
+    pub(super) fn values(&self, slot: PteSlot, memory: u64) -> [u64; 2] {
+        let over = |held, request: &Request| match request.operation {
             Operation::Update { update, .. } => Write::of(&update).map_or(held, |write| write.over(held)),
             _ => held,
-        })
+        };
+        let kept = self.writes(slot).filter(|request| !self.is_tail(request));
+        [self.writes(slot).fold(memory, over), kept.fold(memory, over)]
     }
 
     fn writes(&self, slot: PteSlot) -> impl Iterator<Item = &Request> {
@@ -178,13 +181,24 @@ impl Queue {
     }
 
     /// Takes out the requests that `is_due`, which had to be effective by now, each with whether it was
-    /// dropped behind a refused one. Early TLB flushes among them are effective, and go without a word.
-    pub(super) fn drain(&mut self, now: Moment, is_due: impl Fn(&Request) -> bool) -> Vec<(Request, bool)> {
+    /// dropped behind a refused one. Early TLB flushes among them are effective, and go without a word. What was dropped
+    /// stays where it `may_be_told_later`.
+    pub(super) fn drain(
+        &mut self,
+        now: Moment,
+        may_be_told_later: bool,
+        is_due: impl Fn(&Request) -> bool,
+    ) -> Vec<(Request, bool)> {
         let due: Vec<Request> = self.requests.values().filter(|request| is_due(request)).copied().collect();
         if due.iter().any(|request| matches!(request.standing, Standing::Perhaps)) {
             self.settle_where(now, |_, _| true);
         }
-        let due: Vec<Request> = due.into_iter().filter_map(|request| self.remove(request.moment)).collect();
+        let stays =
+            |queue: &Self, moment| may_be_told_later && queue.request(moment).is_some_and(|it| queue.is_tail(it));
+        let due: Vec<Request> = due
+            .into_iter()
+            .filter_map(|request| if stays(self, request.moment) { None } else { self.remove(request.moment) })
+            .collect();
         let (early, late): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|request| matches!(request.standing, Standing::Early));
         self.counters.applied += early.len() as u64;
