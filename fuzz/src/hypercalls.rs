@@ -29,6 +29,10 @@ enum Act {
     Call { second: bool, number: Number, args: [Word; 5] },
     /// A call whose array is put into memory first.
     Array { second: bool, kind: Array, at: u8, words: Vec<Word>, count: u8, done: Word, domain: Word },
+    /// One `mmuext_op` of the guest's own.
+    Extended { second: bool, command: u8, frame: u8, word: Word },
+    /// One update of the guest's own.
+    Update { second: bool, slot: (u8, u8), command: u8, entry: (u8, u8) },
     /// A store to the memory that arguments are in.
     Store { at: u16, word: Word },
     /// A store to any frame, where a mapping allows it.
@@ -84,6 +88,11 @@ const ARGUMENT_PAGES: usize = 2;
 const ACTS: usize = 64;
 /// `vcpu_op` and what else has no number of its own in `hypercall`.
 const OTHER_NUMBERS: [u32; 6] = [17, 18, 21, 23, 24, 29];
+
+/// Entries that a lone update writes: few, so that scripts meet themselves.
+const INDICES: [usize; 6] = [0, 1, 255, 256, 300, 511];
+/// Flags of an entry that mean something, most often those of a read-only one.
+const FLAGS: [u64; 6] = [0x61, 0x61, 0x63, 0x67, 0x65, 0];
 
 const NUMBERS: [u32; 10] = [
     HYPERCALL_MMU_UPDATE,
@@ -209,6 +218,16 @@ impl Guest {
                 let args = [self.argument_address(at), count, self.word(*done), self.word(*domain), 0];
                 self.call(*second, RawCall { number: kind.number(), args })
             }
+            Act::Extended { second, command, frame, word } => {
+                let words = [u64::from(command % 24), self.frame(*frame).number(), self.word(*word)];
+                self.alone(*second, Array::Extended, &words)
+            }
+            Act::Update { second, slot: (table, index), command, entry: (frame, flags) } => {
+                let slot = PteSlot::of(self.frame(*table), INDICES[usize::from(*index) % INDICES.len()]);
+                let flags = FLAGS[usize::from(*flags) % FLAGS.len()];
+                let words = [slot.bits() | u64::from(command % 4), self.frame(*frame).number() << 12 | flags];
+                self.alone(*second, Array::Update, &words)
+            }
             Act::Store { at, word } => {
                 self.store(usize::from(*at), *word);
                 None
@@ -219,6 +238,13 @@ impl Guest {
                 None
             }
         }
+    }
+
+    /// A call whose array is one element.
+    fn alone(&self, second: bool, kind: Array, words: &[u64]) -> Option<i64> {
+        words.iter().enumerate().for_each(|(at, word)| self.store(at, Word::Any(*word)));
+        let args = [self.argument_address(0), 1, 0, domain(0).into(), 0];
+        self.call(second, RawCall { number: kind.number(), args })
     }
 
     /// A vCPU that is down calls nothing.
