@@ -192,9 +192,9 @@ impl Guest {
             Word::Address(frame, offset) => self.address(self.frame(frame), offset),
             Word::Frame(frame) => self.frame(frame).number(),
             Word::Slot { frame, index, command } => {
-                PteSlot::of(self.frame(frame), usize::from(index) % ENTRIES_PER_TABLE).bits() | u64::from(command) % 8
+                PteSlot::of(self.frame(frame), usize::from(index) % ENTRIES_PER_TABLE).bits() | (u64::from(command) % 8)
             }
-            Word::Entry { frame, flags } => self.frame(frame).number() << 12 | u64::from(flags) % 4096,
+            Word::Entry { frame, flags } => (self.frame(frame).number() << 12) | (u64::from(flags) % 4096),
             Word::Domain(table, frame) => u64::from(domain(table)) | u64::from(domain(frame)) << 32,
         }
     }
@@ -225,7 +225,7 @@ impl Guest {
             Act::Update { second, slot: (table, index), command, entry: (frame, flags) } => {
                 let slot = PteSlot::of(self.frame(*table), INDICES[usize::from(*index) % INDICES.len()]);
                 let flags = FLAGS[usize::from(*flags) % FLAGS.len()];
-                let words = [slot.bits() | u64::from(command % 4), self.frame(*frame).number() << 12 | flags];
+                let words = [slot.bits() | u64::from(command % 4), (self.frame(*frame).number() << 12) | flags];
                 self.alone(*second, Array::Update, &words)
             }
             Act::Store { at, word } => {
