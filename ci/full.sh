@@ -16,5 +16,11 @@ cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
 # Tasks preempted and moved on the real Xen. Figures in docs/decisions/exploring.md.
 cargo run --release -- soak --updates 10000000
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu
+# Each fuzz target for ten minutes; docs/decisions/fuzzing.md.
+ci/fuzz.sh 600
+# Packages, features, the oldest compiler, public interfaces as the nightly compiler tells them.
+ci/packages.sh
+# Coverage, no lower than kept; docs/decisions/coverage.md.
+ci/coverage.sh
 # Every change of pv-mmu/src is noticed or explained. Figures in docs/decisions/mutants.md.
 ci/mutants.sh

@@ -29,6 +29,8 @@ step "instructions of every policy, by valgrind"
 ci/bench.sh --instructions
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+step "fuzz targets, on their corpora and what is made from them"
+ci/fuzz.sh
 step "the guest crates as a kernel links them"
 ci/guest-archive.sh
 step "the kernel for the real Xen: formatting, lints, and nothing below the stack pointer"

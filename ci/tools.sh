@@ -7,7 +7,11 @@ version_of() {
     case "$1" in
         cbindgen) echo 0.29.4 ;;
         cargo-deny) echo 0.20.2 ;;
+        cargo-fuzz) echo 0.13.2 ;;
+        cargo-hack) echo 0.6.46 ;;
+        cargo-llvm-cov) echo 0.9.1 ;;
         cargo-mutants) echo 27.1.0 ;;
+        cargo-public-api) echo 0.52.0 ;;
         gungraun-runner) echo 0.20.0 ;;
         *) echo "tools: no version is pinned for '$1'; add it to ci/tools.sh" >&2; exit 2 ;;
     esac

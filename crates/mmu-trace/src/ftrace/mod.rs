@@ -94,11 +94,17 @@ enum Meaning {
 impl Scan {
     /// The event of one line, if it holds one.
     fn line(&mut self, line: &Line<'_>) -> Result<Option<Event>, TextFault> {
-        let event = self.whole_line(line);
-        if !line.ended && (event.is_err() || self.promised.is_some()) {
-            return Err(TextFault::Cut);
+        if line.ended {
+            return self.whole_line(line);
         }
-        event
+        let before = self.summary.clone();
+        let event = self.whole_line(line);
+        if event.is_ok() && self.promised.is_none() {
+            return event;
+        }
+        // What is not handed out is not counted.
+        self.summary = Summary { lines: self.summary.lines, ..before };
+        Err(TextFault::Cut)
     }
 
     fn whole_line(&mut self, line: &Line<'_>) -> Result<Option<Event>, TextFault> {

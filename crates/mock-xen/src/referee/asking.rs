@@ -43,11 +43,11 @@ impl State {
         let now = self.tick();
         self.task(asker, now);
         let queue = &self.vcpu(asker.vcpu).queue;
-        let (read, expected) = (value.bits(), queue.value(slot, memory.bits()));
+        let (read, values) = (value.bits(), queue.values(slot, memory.bits()));
         let pending = queue.last_write(slot).copied();
-        let finding = Finding::StaleRead { read, expected };
+        let finding = Finding::StaleRead { read, expected: values[0] };
         match pending {
-            _ if read == expected => {}
+            _ if values.contains(&read) => {}
             Some(request) => self.report(Rule::R11, &request, now, finding),
             None => self.report_call(Some((Rule::R11, finding)), asker, now),
         }

@@ -137,6 +137,7 @@ impl Chain {
         let end = ends.filter(|end| !self.next_counts(&[*end], write).is_empty()).min()?;
         self.cut_counts.iter_mut().for_each(|(_, ends)| ends.retain(|other| *other <= end));
         self.cut_counts.retain(|(_, ends)| !ends.is_empty());
+        self.counts = self.cut_counts.iter().map(|(from, _)| *from).collect();
         Some(Self { writes: self.writes.split_off(end), ..Self::new(self.run) })
     }
 

@@ -135,7 +135,8 @@ impl State {
     ) {
         let here = |at: &VcpuId| vcpu.is_none_or(|vcpu| vcpu == *at);
         let vcpus = self.vcpus.iter_mut().filter(|(at, _)| here(at));
-        let late: Vec<(Request, bool)> = vcpus.flat_map(|(_, vcpu)| vcpu.queue.drain(now, &is_due)).collect();
+        let late: Vec<(Request, bool)> =
+            vcpus.flat_map(|(_, vcpu)| vcpu.queue.drain(now, point.is_within_region(), &is_due)).collect();
         for (request, is_tail) in late {
             let (rule, finding) =
                 if is_tail { (Rule::R14, Finding::TailDropped) } else { (rule(&request), Finding::StillQueued(point)) };

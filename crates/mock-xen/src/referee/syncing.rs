@@ -49,6 +49,7 @@ impl State {
             self.end_region(asker.task, now, SyncPoint::Leave, |asked| !is_lazy || asked < began);
             self.demand_reports(now, |request| request.asker.task == asker.task);
             self.demand_callbacks(asker.task, now);
+            self.vcpu(asker.vcpu).queue.forget_spare();
         }
     }
 
@@ -97,6 +98,7 @@ impl State {
         }
         self.fall_due(Some(vcpu), now, SyncPoint::Switch { next }, |_| Rule::R7, |_| true);
         self.demand_reports(now, |request| request.deferral == Deferral::Switch && request.asker.vcpu == vcpu);
+        self.vcpu(vcpu).queue.forget_spare();
         self.task(Asker::switch(next, vcpu), now);
     }
 

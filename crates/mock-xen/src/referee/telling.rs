@@ -65,12 +65,12 @@ impl State {
     }
 
     /// What is reported is not pending: it has been found overdue before, or a later write of its entry
-    /// arrived, or the report is false.
+    /// arrived, or it is a TLB flush that one before it made needless, or the report is false.
     fn late_report(&mut self, vcpu: VcpuId, operation: &Operation, errno: Option<Errno>, now: Moment) {
         let is_late = self.queues().any(|queue| queue.take_overdue(operation));
         let fate = self.vcpu(vcpu).queue.history.fate(operation);
         let is_overwritten = errno.is_none() && matches!(fate, Some((_, Fate::Merged { is_excused: true, .. })));
-        if !is_late && !is_overwritten {
+        if !is_late && !is_overwritten && !self.vcpu(vcpu).queue.is_needless(operation) {
             self.report_arrival(Rule::R14, Some(*operation), Some(vcpu), now, Finding::FalseReport(errno));
         }
     }

@@ -60,6 +60,13 @@ pub enum SyncPoint {
     Exit,
 }
 
+impl SyncPoint {
+    /// Whether the region goes on: what a refusal has kept from being attempted may be told by its leave (R2, R14).
+    pub(super) const fn is_within_region(self) -> bool {
+        matches!(self, Self::Pause | Self::Flush)
+    }
+}
+
 impl fmt::Display for SyncPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

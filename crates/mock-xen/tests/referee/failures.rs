@@ -83,6 +83,34 @@ fn a_tlb_flush_that_ran_before_a_retried_write_comes_again() {
     assert_eq!(forgotten, [Rule::R12]);
 }
 
+/// Found by `fuzz/`: of two equal flushes with a write between, the first stood behind a refused pin. The second, in the same
+/// multicall, is not the first.
+#[test]
+fn a_tlb_flush_behind_a_cut_one_in_its_hypercall_is_its_own() {
+    let (pin, flush, [a, ..]) = (pin(), flush_all(), writes());
+    let asked = [pin, flush, a, flush];
+    let multicall = |referee: &Referee, last: Operation| {
+        referee.hypercall_begins(C0);
+        for (operation, result) in [(pin, BUSY), (flush, None), (a, DONE), (last, DONE)] {
+            referee.arrived(C0, &operation, result);
+        }
+        referee.hypercall_ends(C0);
+        referee.failed(C0, &pin, Errno::BUSY);
+    };
+    let reported = region(&asked, |referee| {
+        multicall(referee, flush);
+        referee.not_attempted(C0, &flush);
+    });
+    assert_eq!(reported, []);
+    let dropped = region(&asked, |referee| multicall(referee, flush));
+    assert_eq!(dropped, [Rule::R14]);
+    let lost = region(&asked[..3], |referee| {
+        multicall(referee, a);
+        referee.not_attempted(C0, &flush);
+    });
+    assert_eq!(lost, [Rule::R13]);
+}
+
 #[test]
 fn a_retried_write_may_follow_only_what_it_commutes_with() {
     let [a, b, c] = writes();

@@ -168,7 +168,7 @@ impl Queue {
             let may_swap = matches!(older.effect, Effect::Entry(..)) && older.effect.commutes(&request.effect);
             let waits = match older.standing {
                 Standing::Queued => true,
-                Standing::Cut(cut) => !self.is_just_cut(cut),
+                Standing::Cut(cut) => cut.overtaken.is_none() && !self.is_just_cut(cut),
                 Standing::Overtaken | Standing::Early | Standing::Perhaps => false,
             };
             waits && !may_swap
@@ -255,15 +255,24 @@ impl Queue {
     /// Whether a TLB flush that nothing waits for does no harm: it reaches no TLB, or was asked for and
     /// made needless by one before it, or is issued again after a write behind a refused one.
     fn may_come_again(&mut self, operation: &Operation, reach: &Reach) -> bool {
-        let equal = self.spare.iter().position(|spare| spare == reach);
-        let spare = equal.or_else(|| self.spare.iter().position(|spare| reach.covers(spare)));
-        if let Some(spare) = spare {
-            self.spare.swap_remove(spare);
-        }
-        spare.is_some() || reach.is_empty() || (self.belated && self.history.fate(operation).is_some())
+        self.take_spare(reach) || reach.is_empty() || (self.belated && self.history.fate(operation).is_some())
     }
 
-    /// The pending flushes that one with `reach` covers, and what each still waits for.
+    /// Forgets a flush that one before it has made needless, and that one with `reach` stands for; `false` if there is none.
+    fn take_spare(&mut self, reach: &Reach) -> bool {
+        let equal = self.spare.iter().position(|spare| spare == reach);
+        let spare = equal.or_else(|| self.spare.iter().position(|spare| reach.covers(spare)));
+        spare.map(|spare| self.spare.swap_remove(spare)).is_some()
+    }
+
+    /// Whether `operation` is a TLB flush that one before it has made needless: that it was not attempted, or was refused,
+    /// is true then, and harmless.
+    pub(in crate::referee) fn is_needless(&mut self, operation: &Operation) -> bool {
+        matches!(self.effect(operation, Level::L1), Effect::Flush(reach) if self.take_spare(&reach))
+    }
+
+    /// The pending flushes that one with `reach` covers, and what each still waits for. What the hypercall under way has cut
+    /// does not arrive in it: where any other is covered, that is meant.
     fn covered(&self, reach: &Reach) -> Vec<(Moment, Wait)> {
         let arriving = Effect::Flush(*reach);
         let mut wait = Wait::Nothing;
@@ -276,6 +285,13 @@ impl Queue {
                 (_, Standing::Cut(_) | Standing::Perhaps) => wait = wait.max(Wait::Uncertain),
                 (_, Standing::Overtaken | Standing::Early) => {}
             }
+        }
+        let is_meant = |(moment, _): &(Moment, Wait)| match self.requests.get(moment).map(|request| request.standing) {
+            Some(Standing::Cut(cut)) => !self.is_just_cut(cut),
+            _ => true,
+        };
+        if covered.iter().any(is_meant) {
+            covered.retain(is_meant);
         }
         covered
     }
@@ -441,7 +457,9 @@ impl Queue {
             moments = self.mergeable(reach, |_| true);
         }
         self.counters.superseded += moments.len().saturating_sub(1) as u64;
-        moments.iter().filter_map(|moment| self.requests.remove(moment)).collect()
+        let given_up: Vec<Request> = moments.iter().filter_map(|moment| self.requests.remove(moment)).collect();
+        self.spare.extend(given_up.iter().skip(1).filter_map(|spare| spare.effect.reach()));
+        given_up
     }
 
     /// Makes the flushes asked after `moment`, which came too early for what has just been applied,

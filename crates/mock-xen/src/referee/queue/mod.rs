@@ -20,7 +20,7 @@ use super::{
     effect::{Effect, EntryKey},
     history::{Fate, History},
     reach::Reach,
-    request::{Excuse, PassedBy, Request, Standing},
+    request::{Deferral, Excuse, PassedBy, Request, Standing},
     settings::Settings,
 };
 
@@ -82,9 +82,8 @@ impl Queue {
 
     pub(super) fn push(&mut self, request: Request) {
         self.counters.asked += 1;
-        if self.requests.is_empty() {
-            self.spare.clear();
-            self.belated = false;
+        if self.requests.is_empty() && request.deferral == Deferral::Outside {
+            self.forget_spare();
         }
         match request.effect {
             Effect::Entry(key, write) => self.push_entry(key, request.moment, write),
@@ -97,6 +96,14 @@ impl Queue {
             _ => self.run += 1,
         }
         self.requests.insert(request.moment, Request { run: self.run, ..request });
+    }
+
+    /// From now on nothing is queued here that is not pending: no flush comes again that another has made needless.
+    pub(super) fn forget_spare(&mut self) {
+        if self.requests.is_empty() {
+            self.spare.clear();
+            self.belated = false;
+        }
     }
 
     /// Takes out what nothing has arrived for; `false` if something has.
@@ -163,12 +170,16 @@ impl Queue {
         self.writes(slot).last()
     }
 
-    /// What the entry at `slot` will hold, given what `memory` holds of it now.
-    pub(super) fn value(&self, slot: PteSlot, memory: u64) -> u64 {
-        self.writes(slot).fold(memory, |held, request| match request.operation {
+    /// What the entry at `slot` will hold, given what `memory` holds of it now: with what stood behind a refused operation;
+    /// without it, since that may have been given up; and with writes for which an arrival may have stood, or not.
+    pub(super) fn values(&self, slot: PteSlot, memory: u64) -> [u64; 3] {
+        let over = |held, request: &Request| match request.operation {
             Operation::Update { update, .. } => Write::of(&update).map_or(held, |write| write.over(held)),
             _ => held,
-        })
+        };
+        let kept = self.writes(slot).filter(|request| !self.is_tail(request));
+        let all = self.requests.values().filter(|request| request.writes(slot));
+        [self.writes(slot).fold(memory, over), kept.fold(memory, over), all.fold(memory, over)]
     }
 
     fn writes(&self, slot: PteSlot) -> impl Iterator<Item = &Request> {
@@ -178,13 +189,25 @@ impl Queue {
     }
 
     /// Takes out the requests that `is_due`, which had to be effective by now, each with whether it was
-    /// dropped behind a refused one. Early TLB flushes among them are effective, and go without a word.
-    pub(super) fn drain(&mut self, now: Moment, is_due: impl Fn(&Request) -> bool) -> Vec<(Request, bool)> {
+    /// dropped behind a refused one. Early TLB flushes among them are effective, and go without a word. What was dropped
+    /// stays where it `may_be_told_later`.
+    pub(super) fn drain(
+        &mut self,
+        now: Moment,
+        may_be_told_later: bool,
+        is_due: impl Fn(&Request) -> bool,
+    ) -> Vec<(Request, bool)> {
         let due: Vec<Request> = self.requests.values().filter(|request| is_due(request)).copied().collect();
-        if due.iter().any(|request| matches!(request.standing, Standing::Perhaps)) {
-            self.settle_where(now, |_, _| true);
-        }
-        let due: Vec<Request> = due.into_iter().filter_map(|request| self.remove(request.moment)).collect();
+        let is_open = due.iter().any(|request| matches!(request.standing, Standing::Perhaps));
+        // A handler's write, which is not due, may be open in the chain of one that is.
+        let in_chain = |key| due.iter().any(|request| matches!(request.effect, Effect::Entry(of, _) if of == key));
+        self.settle_where(now, |_, key| is_open || in_chain(key));
+        let stays =
+            |queue: &Self, moment| may_be_told_later && queue.request(moment).is_some_and(|it| queue.is_tail(it));
+        let due: Vec<Request> = due
+            .into_iter()
+            .filter_map(|request| if stays(self, request.moment) { None } else { self.remove(request.moment) })
+            .collect();
         let (early, late): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|request| matches!(request.standing, Standing::Early));
         self.counters.applied += early.len() as u64;

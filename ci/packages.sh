@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# What whoever depends on the published crates relies on: each is packaged and builds from its package alone, with every set of
+# features, on the oldest compiler it names, and its public interface is the one in docs/api.
+#
+#   ci/packages.sh              checks
+#   ci/packages.sh --renew      writes docs/api anew
+set -euo pipefail
+cd "$(dirname "$0")/.."
+crates=(hypercall mock-xen pv-mmu)
+case "${1:-}" in "" | --renew) ;; *) echo "usage: ci/packages.sh [--renew]" >&2; exit 2 ;; esac
+
+export PATH="$PWD/target/tools/bin:$PATH"
+
+toolchain() { rustup run "$1" true 2> /dev/null || rustup toolchain install "$1" --profile minimal; }
+
+# The public interface of the crate `$1`, as text. Only a nightly compiler tells it.
+interface() {
+    local features=(--all-features)
+    # Faults that are planted are for the tests of this repository.
+    [ "$1" = hypercall ] || features=(--no-default-features)
+    [ "$1" != pv-mmu ] || features=(--features caller-location)
+    cargo +nightly public-api -p "$1" "${features[@]}" -sss
+}
+
+check_interface() {
+    local kept="docs/api/$1.txt" now="target/api/$1.txt"
+    mkdir -p target/api docs/api
+    interface "$1" > "$now"
+    [ "$(wc -l < "$now")" -gt 50 ] || { echo "packages: the interface of $1 has hardly a line: see $now" >&2; exit 1; }
+    [ "${2:-}" != --renew ] || cp "$now" "$kept"
+    diff -u "$kept" "$now" || { echo "packages: the interface of $1 has changed: ci/packages.sh --renew, and say so in CHANGELOG.md" >&2; exit 1; }
+    # The fault that has to be found: an item that is gone.
+    ! sed 10d "$now" | cmp -s - "$kept" || { echo "packages: a missing item is not seen" >&2; exit 1; }
+    echo "packages: $1 has $(wc -l < "$now") public items, as kept"
+}
+
+ci/tools.sh cargo-hack cargo-public-api
+toolchain nightly
+for crate in "${crates[@]}"; do check_interface "$crate" "${1:-}"; done
+
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+toolchain "$oldest"
+echo "packages: every set of features, on Rust $oldest"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/packages"
+
+# Without dev-dependencies: these switch features on that a user of the crate has not.
+cargo +"$oldest" hack check --quiet --feature-powerset --no-dev-deps -p hypercall -p pv-mmu -p mock-xen
+
+# All at once: each is built from its package, with the others' packages in place of a registry's.
+packages=()
+for crate in "${crates[@]}"; do packages+=(-p "$crate"); done
+cargo +"$oldest" package --quiet --allow-dirty "${packages[@]}"
+echo "packages: $(ls "$CARGO_TARGET_DIR"/package/*.crate | wc -l) crates build from their packages"
