@@ -23,6 +23,7 @@ mod bugs;
 mod cpu;
 mod design;
 mod explore;
+mod powerpc64;
 mod program;
 mod run;
 mod sparc64;
@@ -80,6 +81,14 @@ macro_rules! models {
 models! {
     /// arm64, tables of the kernel's own.
     Arm64, "arm64", arm64::Arm64;
+    /// powerpc64, entries of the hash table removed one by one.
+    Powerpc64, "powerpc64", powerpc64::Powerpc64<powerpc64::Single>;
+    /// The same, removed by fours.
+    Powerpc64Bulk, "powerpc64-bulk", powerpc64::Powerpc64<powerpc64::Bulk>;
+    /// The same, removed by blocks of eight pages.
+    Powerpc64Block, "powerpc64-block", powerpc64::Powerpc64<powerpc64::Block>;
+    /// powerpc64 with radix tables: nothing waits.
+    Radix, "powerpc64-radix", powerpc64::OnRadix;
     /// sparc64 on sun4v.
     Sparc64, "sparc64", sparc64::Sparc64;
 }
