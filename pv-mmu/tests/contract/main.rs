@@ -14,4 +14,5 @@ mod scenarios;
 mod settling;
 mod small;
 mod tables;
+mod unnoticed;
 mod world;

@@ -14,7 +14,7 @@ const THERE: VcpuId = VcpuId::new(1);
 const TABLE: PteFlags = RW.union(PteFlags::ACCESSED).union(PteFlags::DIRTY);
 
 /// A page of the mock's guest, reached as its kernel reaches it.
-struct Page<'w> {
+pub(crate) struct Page<'w> {
     xen: &'w MockXen,
     frame: Mfn,
 }
@@ -51,15 +51,15 @@ impl TableMemory for Page<'_> {
 }
 
 /// A kernel on a world, with the entry at which a table can be attached and the addresses behind it.
-struct Scene<'w> {
+pub(crate) struct Scene<'w> {
     world: &'w World,
-    kernel: OnMock<'w>,
-    at: PteSlot,
+    pub(crate) kernel: OnMock<'w>,
+    pub(crate) at: PteSlot,
     address: u64,
 }
 
 impl<'w> Scene<'w> {
-    fn new(world: &'w World) -> Self {
+    pub(crate) fn new(world: &'w World) -> Self {
         let base = world.xen.direct_map(world.pages[0]).expect("a page of the guest");
         let at = world.xen.slot_of(HERE, base, Level::L2).and_then(|slot| slot.offset(100)).expect("an L2 entry");
         let address = (base.value() & !0x3fff_ffff) + ((at.index() as u64) << 21);
@@ -71,18 +71,18 @@ impl<'w> Scene<'w> {
     }
 
     /// A table whose first `count` entries map pages from 80 on.
-    fn filled(&self, page: usize, count: usize) -> Draft<Page<'w>> {
+    pub(crate) fn filled(&self, page: usize, count: usize) -> Draft<Page<'w>> {
         let mut draft = self.draft(page);
         draft.fill(|n| if n < count { self.world.page(80 + n) } else { Pte::EMPTY });
         draft
     }
 
-    fn kind(&self, page: usize) -> (FrameType, bool) {
+    pub(crate) fn kind(&self, page: usize) -> (FrameType, bool) {
         let frame = self.world.xen.frame(self.world.pages[page]).expect("a page of the guest");
         (frame.kind, frame.pinned)
     }
 
-    fn validated(&self, draft: Draft<Page<'w>>) -> Live<Page<'w>> {
+    pub(crate) fn validated(&self, draft: Draft<Page<'w>>) -> Live<Page<'w>> {
         let mut task = TaskState::new();
         draft.validate(&mut self.kernel.mmu().outside(&mut task, self.kernel.task())).expect("it is accepted")
     }
