@@ -81,7 +81,8 @@ impl<'a, A: Arch> Cpu<'a, A> {
 
     /// What waits is nobody's business here (R6).
     fn interrupt(&self, number: usize) {
-        let waiting = self.world.waiting();
+        let on = self.vcpu_number();
+        let waiting = self.world.waiting(on, self.id);
         self.task().in_handler.set(true);
         match self.world.scenario.handlers.get(number) {
             Some(Handler::Set(entry)) => self.handler_writes(usize::from(*entry), true),
@@ -89,7 +90,7 @@ impl<'a, A: Arch> Cpu<'a, A> {
             _ => self.point("nothing of the library's"),
         }
         self.task().in_handler.set(false);
-        if self.world.waiting() != waiting {
+        if self.world.waiting(on, self.id) != waiting {
             self.world.note(Rule::R6, "a handler has changed what waits for a task".to_owned());
         }
     }

@@ -23,6 +23,7 @@ mod bugs;
 mod cpu;
 mod design;
 mod explore;
+mod figures;
 mod powerpc64;
 mod program;
 mod run;
@@ -37,6 +38,7 @@ use pv_mmu::arch::Preemption;
 pub use bugs::{Bug, bugs};
 pub use design::Design;
 pub use explore::Outcome;
+pub use figures::{Load, Row, figures, fill_rates, loads};
 pub use world::Found;
 
 macro_rules! models {

@@ -175,11 +175,11 @@ impl<A: Arch> World<A> {
         }
     }
 
-    /// Everything that waits, as one number. What is in use by the one who asks counts as nothing.
-    pub(crate) fn waiting(&self) -> u64 {
+    /// What waits on a vCPU and for the task there, as one number. What is in use by the one who asks counts as nothing.
+    pub(crate) fn waiting(&self, vcpu: usize, task: usize) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let cells = self.vcpus.iter().map(|vcpu| &vcpu.waiting).chain(self.tasks.iter().map(|task| &task.waiting));
-        cells.for_each(|cell| cell.try_borrow().ok().as_deref().hash(&mut hasher));
+        let cells = [&self.vcpus[vcpu].waiting, &self.tasks[task].waiting];
+        cells.iter().for_each(|cell| cell.try_borrow().ok().as_deref().hash(&mut hasher));
         hasher.finish()
     }
 

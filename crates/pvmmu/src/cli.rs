@@ -160,8 +160,11 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// What hypervisor
-    #[arg(long, value_enum)]
-    pub(crate) on: MeasuredOn,
+    #[arg(long, value_enum, required_unless_present = "arch")]
+    pub(crate) on: Option<MeasuredOn>,
+    /// On the architectures where invalidations or barriers wait, instead: calls, counted, beside Linux's algorithm
+    #[arg(long, conflicts_with_all = ["on", "wall", "workload", "policy"])]
+    pub(crate) arch: bool,
     /// Measures time instead of instructions or hypercalls: noisy, for comparison within one run
     #[arg(long)]
     pub(crate) wall: bool,

@@ -72,7 +72,7 @@ pub enum Way {
     Single,
     /// `H_BULK_REMOVE`.
     Bulk,
-    /// `H_BLOCK_REMOVE` on blocks of eight pages.
+    /// `H_BLOCK_REMOVE` on blocks of eight pages, and `H_BULK_REMOVE` where blocks are so empty that it takes fewer calls.
     Block,
 }
 
@@ -184,15 +184,18 @@ fn remove<H: Pseries>(hardware: &H, removals: &mut [Removal], refused: &mut dyn 
         Way::Bulk => removals.chunks(BULK).for_each(|some| bulk(hardware, some, refused)),
         Way::Block => {
             removals.sort_unstable_by_key(|removal| (removal.page, removal.place.0));
-            let same = |one: &Removal, next: &Removal| block_of(one) == block_of(next);
-            let blocks = removals.chunk_by(same).flat_map(|run| run.chunks(BLOCK));
-            blocks.for_each(|some| block(hardware, some, refused));
+            let blocks = || removals.chunk_by(in_one_block).flat_map(|run| run.chunks(BLOCK));
+            if blocks().count() > removals.len().div_ceil(BULK) {
+                removals.chunks(BULK).for_each(|some| bulk(hardware, some, refused));
+            } else {
+                blocks().for_each(|some| block(hardware, some, refused));
+            }
         }
     }
 }
 
-const fn block_of(removal: &Removal) -> u64 {
-    removal.page / BLOCK as u64
+const fn in_one_block(one: &Removal, other: &Removal) -> bool {
+    one.page / BLOCK as u64 == other.page / BLOCK as u64
 }
 
 /// One call, again as long as the hypervisor says "later".

@@ -1,5 +1,6 @@
 //! `pvmmu bench`: ways of doing page-table work against one another.
 
+mod arch;
 mod html;
 mod rows;
 
@@ -19,11 +20,12 @@ use self::rows::{Bench, Measured};
 /// # Errors
 /// There is no lab, the run failed, its answer is no row, or the workload cannot be measured there.
 pub(crate) fn run(args: &BenchArgs) -> Result<(String, Verdict)> {
+    let Some(on) = args.on else { return arch::run(args.format) };
     let workload = args.workload.as_deref().unwrap_or("");
-    if args.on == MeasuredOn::Null && Workload::named(workload).is_some_and(Workload::looks_at_effects) {
+    if on == MeasuredOn::Null && Workload::named(workload).is_some_and(Workload::looks_at_effects) {
         bail!("`{workload}` looks at what has come of it, and on `null` nothing does; measure it on `mock` or `xen`");
     }
-    let (measured, lines) = match args.on {
+    let (measured, lines) = match on {
         MeasuredOn::Mock => on_mock(args.wall, &named(workload), &Policy::ALL)?,
         MeasuredOn::Xen => in_kernel(args.wall, "xen", workload)?,
         MeasuredOn::Null => in_kernel(args.wall, "null", &format!("null {workload}"))?,

@@ -107,7 +107,7 @@ fn text(explored: &[Explored]) -> String {
         };
         let _infallible = writeln!(
             text,
-            "{:<10}{:<16}{:<17}{:>10} ways {:>7.2} s  {result}",
+            "{:<17}{:<17}{:<17}{:>10} ways {:>7.2} s  {result}",
             model.name(),
             scenario.name,
             design.name(),
