@@ -258,7 +258,7 @@ impl Papr {
     }
 }
 
-/// 4 KiB, or 64 KiB in a segment of 4 KiB or 64 KiB pages; larger ones are for machines that say so.
+/// 4 KiB, or 64 KiB in a segment of 64 KiB pages; larger and mixed ones are for machines that say so.
 const fn is_page_size(first: u64, second: u64) -> bool {
-    first & LARGE == 0 || matches!((second >> 12) & 0xf, 1 | 7)
+    first & LARGE == 0 || (second >> 12) & 0xf == 1
 }
