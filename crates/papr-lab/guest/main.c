@@ -8,6 +8,9 @@
 typedef unsigned long u64;
 typedef unsigned int u32;
 
+/* Not a hypercall, but a translated load from the address in r4, which is the value after. */
+#define LOAD (1UL << 63)
+
 struct call {
 	u64 number; /* r3: the number before, the answer after */
 	u64 registers[9]; /* r4 to r12, before and after */
@@ -27,6 +30,7 @@ struct mailbox {
 #define RTAS_POWER_OFF 0x2003
 
 u64 hypercall(u64 number, u64 *registers);
+u64 load(u64 address, u64 *value);
 
 static void say(u64 letter)
 {
@@ -56,7 +60,10 @@ static void make(volatile struct call *call)
 
 	for (i = 0; i < 9; i++)
 		registers[i] = call->registers[i];
-	call->number = hypercall(call->number, registers);
+	if (call->number == LOAD)
+		call->number = load(registers[0], registers);
+	else
+		call->number = hypercall(call->number, registers);
 	for (i = 0; i < 9; i++)
 		call->registers[i] = registers[i];
 }

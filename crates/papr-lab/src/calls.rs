@@ -5,13 +5,29 @@
 
 use fastrand::Rng;
 
-/// A hypercall: its number, and r4 to r12.
+use crate::pages;
+
+/// A hypercall: its number, and r4 to r12. Or, with [`Call::LOAD`], a load from the address in r4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// r3.
     pub number: u64,
     /// r4 to r12.
     pub registers: [u64; 9],
+}
+
+impl Call {
+    /// A number that is the guest's own: a load through the page table. r3 is 0 and r4 the value, or r3 is why not (DSISR).
+    pub const LOAD: u64 = 1 << 63;
+}
+
+/// What a sequence is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Every hypercall, with arguments good and bad.
+    Hypercalls,
+    /// Entries of a few pages made, changed and removed, and loads from these pages.
+    Loads,
 }
 
 const H_REMOVE: u64 = 0x04;
@@ -40,13 +56,13 @@ const TAGS: [u64; 4] = [0x3000 << 7, 0x3001 << 7, 0, 1 << 62 | 0x3000 << 7];
 
 /// An endless sequence of calls.
 #[derive(Clone, Debug)]
-pub struct Calls(Rng);
+pub struct Calls(Rng, Kind);
 
 impl Calls {
-    /// The sequence of this seed.
+    /// The sequence of this kind and seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(Rng::with_seed(seed))
+    pub fn new(kind: Kind, seed: u64) -> Self {
+        Self(Rng::with_seed(seed), kind)
     }
 
     fn of<const N: usize>(&mut self, choices: [u64; N]) -> u64 {
@@ -113,12 +129,8 @@ impl Calls {
         registers[..given.len()].copy_from_slice(given);
         Call { number, registers }
     }
-}
 
-impl Iterator for Calls {
-    type Item = Call;
-
-    fn next(&mut self) -> Option<Call> {
+    fn hypercall(&mut self) -> Call {
         let (number, given) = match self.0.u8(..20) {
             0..=7 => (H_ENTER, self.enter().to_vec()),
             8..=9 => (H_READ, vec![self.of([0, READ_4, READ_4, 7]), self.place()]),
@@ -127,6 +139,52 @@ impl Iterator for Calls {
             15..=18 => (H_BULK_REMOVE, self.bulk().to_vec()),
             _ => (self.of(NONE), vec![]),
         };
-        Some(self.call(number, &given))
+        self.call(number, &given)
+    }
+
+    fn page(&mut self) -> u64 {
+        self.0.u64(..pages::PAGES)
+    }
+
+    fn page_place(&mut self) -> u64 {
+        pages::place(self.page())
+    }
+
+    /// A page's entry; it has been used, so that a load does not change it.
+    fn enter_page(&mut self) -> [u64; 4] {
+        let frame = pages::frame(self.page());
+        [EXACT, self.page_place(), pages::TAG | 1, frame | 0x190 | self.0.u64(..4)]
+    }
+
+    /// Removals of pages, with what ends or fails a call among them.
+    fn bulk_of_pages(&mut self) -> [u64; 8] {
+        let word = |number| {
+            let request = REQUEST | (2 << 56) | self.page_place();
+            let bad = [END, 0, RESPONSE, REQUEST | (3 << 56), REQUEST | crate::TABLE];
+            if number % 2 == 0 { self.mostly(request, 3, bad) } else { pages::TAG }
+        };
+        std::array::from_fn(word)
+    }
+
+    fn call_or_load(&mut self) -> Call {
+        let (number, given) = match self.0.u8(..20) {
+            0..=5 => (H_ENTER, self.enter_page().to_vec()),
+            6 => (H_REMOVE, vec![AVPN, self.page_place(), self.of([pages::TAG, pages::TAG, 0])]),
+            7 => (H_PROTECT, vec![AVPN | self.0.u64(..4), self.page_place(), self.of([pages::TAG, 0])]),
+            8..=10 => (H_BULK_REMOVE, self.bulk_of_pages().to_vec()),
+            _ => (Call::LOAD, vec![pages::address(self.page())]),
+        };
+        self.call(number, &given)
+    }
+}
+
+impl Iterator for Calls {
+    type Item = Call;
+
+    fn next(&mut self) -> Option<Call> {
+        Some(match self.1 {
+            Kind::Hypercalls => self.hypercall(),
+            Kind::Loads => self.call_or_load(),
+        })
     }
 }

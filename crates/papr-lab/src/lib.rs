@@ -4,14 +4,16 @@
 //! [`Calls`] makes up hypercalls from a seed, without looking at any answer, and [`compare`] gives the same ones to
 //! the machine and to the mock, up to the first that they answer differently. Both begin with an empty table.
 //!
-//! What registers do not show is not compared: when translations are flushed.
+//! Two kinds of sequences ([`Kind`]): of hypercalls about entries that nothing uses, and of hypercalls with loads through the entries between
+//! them, which show what the machine has kept of entries that are gone.
 #![forbid(unsafe_code)]
 
 mod calls;
 mod compare;
 mod machine;
+mod pages;
 mod tools;
 
-pub use calls::{Call, Calls};
+pub use calls::{Call, Calls, Kind};
 pub use compare::{Compared, Divergence, compare, mock};
 pub use machine::{Answer, LabError, MEMORY, Machine, TABLE};

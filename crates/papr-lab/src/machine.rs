@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::calls::Call;
+use crate::pages::{PAGES, frame};
 use crate::tools::{self, COMPILER, OBJCOPY, QEMU};
 
 /// Bytes of the machine's memory: the least that it can have.
@@ -111,7 +112,16 @@ impl Machine {
         };
         let machine = Self { qemu, bell, console: listen(output), memory, _directory: directory };
         machine.hear(b'r')?;
+        machine.mark_frames()?;
         Ok(machine)
+    }
+
+    /// Each page that translations lead to begins with its address.
+    fn mark_frames(&self) -> Result<(), LabError> {
+        (0..PAGES)
+            .map(frame)
+            .try_for_each(|frame| self.memory.write_all_at(&frame.to_be_bytes(), frame))
+            .map_err(host("marking the guest's memory"))
     }
 
     /// Makes calls, in this order.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use papr_lab::{Compared, LabError, Machine, compare, mock};
+use papr_lab::{Compared, Kind, LabError, Machine, compare, mock};
 
 /// Gives QEMU's pseries machine and its mock the same hypercalls, up to the first that they answer differently.
 #[derive(Parser)]
@@ -14,11 +14,15 @@ struct Arguments {
     /// What they are made up from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Loads through the page table between hypercalls, to show what is flushed.
+    #[arg(long)]
+    loads: bool,
 }
 
-fn run(Arguments { ops, seed }: &Arguments) -> Result<Compared, LabError> {
+fn run(Arguments { ops, seed, loads }: &Arguments) -> Result<Compared, LabError> {
+    let kind = if *loads { Kind::Loads } else { Kind::Hypercalls };
     let mut machine = Machine::boot()?;
-    let compared = compare(&mut machine, mock(), *seed, *ops)?;
+    let compared = compare(&mut machine, mock(), (kind, *seed), *ops)?;
     machine.off()?;
     Ok(compared)
 }
@@ -32,8 +36,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    compared.answers.iter().for_each(|((call, status), times)| println!("{call:#6x} {status:>3} {times:>9}"));
-    println!("{} hypercalls of seed {} answered alike", compared.calls, arguments.seed);
+    compared.answers.iter().for_each(|((call, status), times)| println!("{call:#18x} {status:>10} {times:>9}"));
+    println!("{} calls of seed {} answered alike", compared.calls, arguments.seed);
     compared.divergence.map_or(ExitCode::SUCCESS, |divergence| {
         println!("{divergence}");
         ExitCode::FAILURE
