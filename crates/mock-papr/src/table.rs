@@ -80,6 +80,10 @@ pub struct Papr {
     memory: u64,
     pub(crate) dialect: Dialect,
     tlbs: Vec<BTreeMap<u64, Entry>>,
+    /// An entry has been taken away or changed since the last flush.
+    owed: bool,
+    /// And the calling processor has taken no interrupt since.
+    owed_to_caller: bool,
     planted: Option<Fault>,
 }
 
@@ -92,7 +96,17 @@ impl Papr {
     /// A table of so many entries, for a machine with so many bytes of memory and so many processors.
     #[must_use]
     pub fn new(size: u64, memory: u64, processors: usize, dialect: Dialect) -> Self {
-        Self { entries: BTreeMap::new(), size, memory, dialect, tlbs: vec![BTreeMap::new(); processors], planted: None }
+        let tlbs = vec![BTreeMap::new(); processors];
+        Self {
+            entries: BTreeMap::new(),
+            size,
+            memory,
+            dialect,
+            tlbs,
+            owed: false,
+            owed_to_caller: false,
+            planted: None,
+        }
     }
 
     /// One with a rule that is wrong.
@@ -132,11 +146,24 @@ impl Papr {
         all
     }
 
-    /// Every TLB forgets everything.
+    /// Every TLB forgets everything, if there is anything to be forgotten.
     pub(crate) fn flush(&mut self) {
-        if !self.has(Fault::NeverFlushes) {
+        if self.owed && !self.has(Fault::NeverFlushes) {
             self.tlbs.iter_mut().for_each(BTreeMap::clear);
         }
+        (self.owed, self.owed_to_caller) = (false, false);
+    }
+
+    /// The processor that calls takes an interrupt, at which QEMU makes up, for this one, for a flush that a call has left out. It is still
+    /// owed to the others, and the next call that flushes does so.
+    pub fn interrupt(&mut self, caller: usize) {
+        if self.owed_to_caller
+            && !self.has(Fault::NeverFlushes)
+            && let Some(tlb) = self.tlbs.get_mut(caller)
+        {
+            tlb.clear();
+        }
+        self.owed_to_caller = false;
     }
 
     /// One hypercall.
@@ -223,6 +250,7 @@ impl Papr {
     /// Takes an entry away; TLBs are not flushed yet.
     pub(crate) fn take(&mut self, place: u64) {
         self.entries.insert(place, self.empty());
+        (self.owed, self.owed_to_caller) = (true, true);
     }
 
     fn remove(&mut self, registers: &mut [u64; 9]) -> i64 {
@@ -251,6 +279,7 @@ impl Papr {
                 let kept = if self.has(Fault::ProtectDropsBits) { !0x180 } else { !0 };
                 let second = (second & kept & !(0xe07 | 1 << 63 | 3 << 60)) | low | high;
                 self.entries.insert(place, (first, second));
+                (self.owed, self.owed_to_caller) = (true, true);
                 self.flush();
                 SUCCESS
             }
@@ -258,7 +287,7 @@ impl Papr {
     }
 }
 
-/// 4 KiB, or 64 KiB in a segment of 4 KiB or 64 KiB pages; larger ones are for machines that say so.
+/// 4 KiB, or 64 KiB in a segment of 64 KiB pages; larger and mixed ones are for machines that say so.
 const fn is_page_size(first: u64, second: u64) -> bool {
-    first & LARGE == 0 || matches!((second >> 12) & 0xf, 1 | 7)
+    first & LARGE == 0 || (second >> 12) & 0xf == 1
 }

@@ -27,6 +27,7 @@ const ROWS: &[Row] = &[
     ("beyond memory, cached", 8, &[EXACT, 0x801, 0x91a01, 0x4000_0010], -4, &[]),
     ("beyond memory, uncached", 8, &[EXACT, 0x801, 0x91a01, 0x4000_0028], 0, &[(0, 0x801)]),
     ("16 MiB page", 8, &[EXACT, 0x802, 0x90005, 0x100_0010], -4, &[]),
+    ("64 KiB page in a segment of 4 KiB", 8, &[EXACT, 0x802, 0x90005, 0x10_7010], -4, &[]),
     ("64 KiB page", 8, &[EXACT, 0x802, 0x90005, 0x11_1010], 0, &[(0, 0x802)]),
     ("reserved bits go", 8, &[EXACT, 0x804, 0x91a79, 0x10_0190], 0, &[(0, 0x804)]),
     ("read that", 0xc, &[0, 0x804], 0, &[(0, 0x91a59), (1, 0x10_0190)]),
