@@ -68,9 +68,10 @@ impl Sun4v for Cpu<'_, Sparc64> {
 
     /// A cross call: its work runs on the others as their interrupt, at some moment until all have answered.
     fn on_every_vcpu(&self, _: ContextNumber, work: &dyn Fn(&Self) -> u64) -> u64 {
-        let own = self.vcpu_number();
         let answers = (0..self.world.vcpus.len()).map(|vcpu| {
             self.point("cross call");
+            // Outside a region the task may have been moved meanwhile.
+            let own = self.vcpu_number();
             self.task().vcpu.set(vcpu);
             let answer = self.undisturbed(|| work(self));
             self.task().vcpu.set(own);
