@@ -3,6 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::machine::LabError;
 
@@ -14,8 +15,12 @@ pub(crate) const COMPILER: Tool =
     ("powerpc64-linux-gnu-gcc", &["gcc-powerpc64-linux-gnu", "binutils-powerpc64-linux-gnu"]);
 pub(crate) const OBJCOPY: Tool = ("powerpc64-linux-gnu-objcopy", &["binutils-powerpc64-linux-gnu"]);
 
+/// Tests boot machines side by side, and packages are installed one after the other.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// The program, installed if need be.
 pub(crate) fn need((program, packages): Tool) -> Result<PathBuf, LabError> {
+    let _one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(found) = in_path(program) {
         return Ok(found);
     }
