@@ -13,9 +13,11 @@ cargo run --release -- conform --ops 10000000 --preempt random
 # S60 whole: every program of four operations for each of two tasks. Figures in docs/decisions/exploring.md.
 cargo run --release -- explore S60 --operations 4 --deviations 2
 cargo run --release -- explore S60 --operations 4 --deviations 2 --nested
+# Two deviations where invalidations wait. Figures in docs/arch/README.md.
+cargo run --release -- explore --arch all --all
 # Tasks preempted and moved on the real Xen. Figures in docs/decisions/exploring.md.
 cargo run --release -- soak --updates 10000000
-# The mock of a PAPR hypervisor held against QEMU's. Figures in docs/arch-powerpc64-lab.md.
+# The mock of a PAPR hypervisor held against QEMU's. Figures in docs/arch/powerpc64-lab.md.
 cargo run --release -p papr-lab -- --ops 10000000 --seed 7
 cargo run --release -p papr-lab -- --ops 10000000 --seed 7 --loads
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu

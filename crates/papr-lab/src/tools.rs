@@ -28,8 +28,13 @@ pub(crate) fn need((program, packages): Tool) -> Result<PathBuf, LabError> {
     if !rustix::process::geteuid().is_root() {
         return Err(missing("only root may install packages".to_owned()));
     }
-    let install = ["install", "-y", "--no-install-recommends"];
-    output(Command::new("apt-get").args(install).args(packages)).map_err(missing)?;
+    let install = || {
+        let options = ["-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends"];
+        output(Command::new("apt-get").args(options).args(packages))
+    };
+    // A machine that is new has no lists of packages.
+    let listed = || output(Command::new("apt-get").arg("update")).and_then(|_| install());
+    install().or_else(|_| listed()).map_err(missing)?;
     in_path(program).ok_or_else(|| missing("its packages are installed, but it is not in the search path".to_owned()))
 }
 
