@@ -7,9 +7,12 @@ fn seen(entries: &[u64], fault: bool) -> Seen {
 }
 
 type Act = fn(&mut Arm64);
+/// Entries that may be used, and whether an access may fault.
+type May = (&'static [u64], bool);
+type Row = (&'static str, Act, May, May);
 
 /// What has been done, and what each of two processors may see of entry 0 then.
-const TABLE: [(&str, Act, (&[u64], bool), (&[u64], bool)); 12] = [
+const TABLE: [Row; 12] = [
     ("nothing", |_| {}, (&[], true), (&[], true)),
     ("made valid", |m| m.store(0, 0, 1), (&[1], true), (&[1], true)),
     (
@@ -129,7 +132,7 @@ fn valid(machine: &mut Arm64) {
 
 /// Rows that come out otherwise.
 fn wrong(new: impl Fn() -> Arm64) -> Vec<String> {
-    let row = |(what, act, one, other): &(&str, Act, (&[u64], bool), (&[u64], bool))| {
+    let row = |(what, act, one, other): &Row| {
         let mut machine = new();
         act(&mut machine);
         let found = [0, 1].map(|processor| machine.may_use(processor, 0));
