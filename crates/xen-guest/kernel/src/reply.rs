@@ -8,6 +8,9 @@ use xen_wire::{Frame, FrameKind, LINE_BYTES, PAYLOAD_BYTES, TextLine, Total};
 
 use crate::error::Error;
 
+/// Text for a reader, line by line.
+type Lines = TextLine<fn(&[u8])>;
+
 /// An answer that has begun. Bytes leave in whole frames, as soon as there is one.
 pub(crate) struct Reply {
     buffer: [u8; PAYLOAD_BYTES],
@@ -17,7 +20,7 @@ pub(crate) struct Reply {
     total: Total,
     hasher: Hasher,
     /// Lines for a reader, in place of frames.
-    lines: Option<TextLine<fn(&[u8])>>,
+    lines: Option<Lines>,
 }
 
 impl Reply {
@@ -32,7 +35,7 @@ impl Reply {
         Self::to(Some(TextLine::log(write_line)))
     }
 
-    fn to(lines: Option<TextLine<fn(&[u8])>>) -> Self {
+    fn to(lines: Option<Lines>) -> Self {
         Self { buffer: [0; PAYLOAD_BYTES], used: 0, number: 0, total: Total::default(), hasher: Hasher::new(), lines }
     }
 
