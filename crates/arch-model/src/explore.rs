@@ -100,10 +100,7 @@ fn way<A: Arch>(design: Design, scenario: &Arc<Scenario>, path: &mut Vec<Fork>, 
     if let Some(found) = found {
         // Once more, to be told of.
         let mut again = Run::<A>::new(design, scenario, true);
-        let mut same: Vec<_> = path
-            .drain(..)
-            .map(|fork| Fork { choices: fork.choices, taken: fork.taken, is_free: fork.is_free })
-            .collect();
+        let mut same = std::mem::take(path);
         follow(&mut again, &mut same, &mut outcome.clone());
         outcome.found = Some((found, name(&same), again.world.log.take()));
     }

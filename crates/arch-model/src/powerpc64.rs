@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
+use mock_papr::abi::{EXACT, H_ENTER};
 use mock_papr::{Dialect, Papr};
 use pv_mmu::arch::Preemption;
 use pv_mmu::arch::powerpc64::{Batch, Group, Pseries, Ptex, Radix, Refusal, Removal, Space, Way};
@@ -46,10 +47,8 @@ pub(crate) struct Powerpc64<F>(PhantomData<F>);
 /// Entries of the hash table.
 const PLACES: u64 = 64;
 const GROUP: Group = Group { space: Space(1), page_shift: 12, segment_shift: 28 };
-const EXACT: u64 = 1 << 39;
 /// First doubleword of all entries: one tag, because they lie within 8 MiB.
 const FIRST: u64 = 0x20_0001;
-const H_ENTER: u64 = 0x08;
 
 /// The hypervisor, and what the kernel's own table holds.
 pub(crate) struct Machine {

@@ -14,33 +14,66 @@ mod table;
 
 pub use table::{Dialect, Fault, Papr};
 
-/// Numbers, flags and answers.
-pub(crate) mod abi {
-    pub(crate) const H_REMOVE: u64 = 0x04;
-    pub(crate) const H_ENTER: u64 = 0x08;
-    pub(crate) const H_READ: u64 = 0x0c;
-    pub(crate) const H_PROTECT: u64 = 0x18;
-    pub(crate) const H_BULK_REMOVE: u64 = 0x124;
-    pub(crate) const H_BLOCK_REMOVE: u64 = 0x328;
+/// Numbers, flags, words and answers, as PAPR has them.
+pub mod abi {
+    macro_rules! numbers {
+        ($($(#[$doc:meta])* $name:ident: $kind:ty = $value:expr;)*) => {
+            $($(#[$doc])* pub const $name: $kind = $value;)*
+        };
+    }
 
-    pub(crate) const EXACT: u64 = 1 << 39;
-    pub(crate) const READ_4: u64 = 1 << 37;
-    pub(crate) const AVPN: u64 = 1 << 31;
-    pub(crate) const ANDCOND: u64 = 1 << 30;
-
-    pub(crate) const SUCCESS: i64 = 0;
-    pub(crate) const PARTIAL: i64 = 5;
-    pub(crate) const FUNCTION: i64 = -2;
-    pub(crate) const PARAMETER: i64 = -4;
-    pub(crate) const PTEG_FULL: i64 = -6;
-    pub(crate) const NOT_FOUND: i64 = -7;
-
-    /// First doubleword: valid, large, bolted, and QEMU's own mark.
-    pub(crate) const VALID: u64 = 1;
-    pub(crate) const LARGE: u64 = 4;
-    pub(crate) const BOLTED: u64 = 0x10;
-    pub(crate) const MARK: u64 = 0x40;
-    /// Second doubleword: referenced and changed.
-    pub(crate) const REFERENCED: u64 = 0x100;
-    pub(crate) const CHANGED: u64 = 0x80;
+    numbers! {
+        /// Removes one entry.
+        H_REMOVE: u64 = 0x04;
+        /// Enters one.
+        H_ENTER: u64 = 0x08;
+        /// Reads one, or four.
+        H_READ: u64 = 0x0c;
+        /// Changes one's rights.
+        H_PROTECT: u64 = 0x18;
+        /// Removes four.
+        H_BULK_REMOVE: u64 = 0x124;
+        /// Removes those of a block of eight pages.
+        H_BLOCK_REMOVE: u64 = 0x328;
+        /// The place itself, and no other of its group.
+        EXACT: u64 = 1 << 39;
+        /// Four entries.
+        READ_4: u64 = 1 << 37;
+        /// Only an entry of this tag.
+        AVPN: u64 = 1 << 31;
+        /// Only an entry that has none of these bits.
+        ANDCOND: u64 = 1 << 30;
+        /// Which a word of several removals is.
+        TYPE: u64 = 3 << 62;
+        /// A request.
+        REQUEST: u64 = 1 << 62;
+        /// A response.
+        RESPONSE: u64 = 2 << 62;
+        /// No more of them.
+        END: u64 = 3 << 62;
+        /// Done.
+        SUCCESS: i64 = 0;
+        /// Some of it is.
+        PARTIAL: i64 = 5;
+        /// There is no such call.
+        FUNCTION: i64 = -2;
+        /// An argument is bad.
+        PARAMETER: i64 = -4;
+        /// No place is free.
+        PTEG_FULL: i64 = -6;
+        /// There is no such entry.
+        NOT_FOUND: i64 = -7;
+        /// First doubleword: the entry is valid.
+        VALID: u64 = 1;
+        /// Its page is large.
+        LARGE: u64 = 4;
+        /// It is not to be evicted.
+        BOLTED: u64 = 0x10;
+        /// QEMU's own mark.
+        MARK: u64 = 0x40;
+        /// Second doubleword: the page was referenced.
+        REFERENCED: u64 = 0x100;
+        /// It was changed.
+        CHANGED: u64 = 0x80;
+    }
 }

@@ -1,15 +1,13 @@
 //! Removals of several entries by one call.
 
 use crate::{
-    abi::{BOLTED, CHANGED, LARGE, NOT_FOUND, PARAMETER, PARTIAL, REFERENCED, SUCCESS, VALID},
+    abi::{
+        BOLTED, CHANGED, END, LARGE, NOT_FOUND, PARAMETER, PARTIAL, REFERENCED, REQUEST, RESPONSE, SUCCESS, TYPE, VALID,
+    },
     table::{Dialect, Entry, Fault, Papr},
 };
 
-/// Words of a bulk removal: type, flags, place.
-const TYPE: u64 = 3 << 62;
-const REQUEST: u64 = 1 << 62;
-const RESPONSE: u64 = 2 << 62;
-const END: u64 = 3 << 62;
+/// Words of a bulk removal: flags, place.
 const CONDITION: u64 = 1 << 56;
 const TAG: u64 = 2 << 56;
 const PLACE: u64 = (1 << 56) - 1;
@@ -17,30 +15,27 @@ const PLACE: u64 = (1 << 56) - 1;
 const NOT_THERE: u64 = 1 << 60;
 const BAD: u64 = 2 << 60;
 
-/// Flag and codes of a block removal's.
+/// Flag and codes of a block removal's, and where its responses say that an entry was referenced and changed.
 const BLOCK_TAG: u64 = 1 << 56;
 const BLOCK_NOT_FOUND: u64 = 1 << 59;
 const BLOCK_PARAMETER: u64 = 2 << 59;
 const BLOCK_SIZE: u64 = 3 << 59;
 const BLOCK_OTHER: u64 = 5 << 59;
+const BLOCK_REFERENCED: u64 = 4 << 56;
+const BLOCK_CHANGED: u64 = 2 << 56;
 
 impl Papr {
     /// `H_BULK_REMOVE`: four at most, each with its response in place of its request.
     pub(crate) fn bulk_remove(&mut self, registers: &mut [u64; 9]) -> i64 {
-        let before = self.clone();
-        let (mut answer, mut stopped) = (SUCCESS, false);
+        let before = self.has(Fault::BulkIsAllOrNothing).then(|| self.clone());
         let (pairs, _) = registers.as_chunks_mut::<2>();
-        for [word, tag] in pairs {
-            match self.one_of_bulk(word, *tag) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    (answer, stopped) = (error, true);
-                    break;
-                }
-            }
-        }
-        if stopped && self.has(Fault::BulkIsAllOrNothing) {
+        let answer = pairs.iter_mut().find_map(|[word, tag]| match self.one_of_bulk(word, *tag) {
+            Ok(true) => None,
+            Ok(false) => Some(SUCCESS),
+            Err(error) => Some(error),
+        });
+        let answer = answer.unwrap_or(SUCCESS);
+        if let Some(before) = before.filter(|_| answer != SUCCESS) {
             *self = before;
         }
         // QEMU leaves without a flush, but where a place is beyond the table.
@@ -82,14 +77,12 @@ impl Papr {
         }
     }
 
-    /// Where a response says that an entry was referenced and changed.
-    const fn used(&self, (_, second): Entry) -> u64 {
-        let (referenced, changed) = (second & REFERENCED != 0, second & CHANGED != 0);
-        let (one, other) = match self.dialect {
-            Dialect::Papr => (1 << 59, 1 << 58),
-            Dialect::QemuTcg => (1 << 51, 1 << 50),
-        };
-        (if referenced { one } else { 0 }) | (if changed { other } else { 0 })
+    /// What a bulk removal's response says of the entry's use.
+    const fn used(&self, entry: Entry) -> u64 {
+        match self.dialect {
+            Dialect::Papr => noted(entry, 1 << 59, 1 << 58),
+            Dialect::QemuTcg => noted(entry, 1 << 51, 1 << 50),
+        }
     }
 
     /// `H_BLOCK_REMOVE`: the tag in r4, up to eight words in r5 to r12; responses from r4 on.
@@ -105,37 +98,40 @@ impl Papr {
                     break;
                 }
             }
-            let code = self.one_of_block(word, tag, &mut anchor);
-            if code != 0 {
+            let response = self.one_of_block(word, tag, &mut anchor).unwrap_or_else(|code| {
                 answer = PARTIAL;
-            }
-            registers[number] = RESPONSE | code | (word & PLACE);
+                code
+            });
+            registers[number] = RESPONSE | response | (word & PLACE);
         }
         self.flush();
         answer
     }
 
-    /// The code of one response; 0 for removed, with what it was noted as used.
-    fn one_of_block(&mut self, word: u64, tag: u64, anchor: &mut Option<Entry>) -> u64 {
-        let place = word & PLACE & !BLOCK_TAG;
-        if self.checked(place).is_err() {
-            return BLOCK_PARAMETER;
-        }
+    /// One of them: how it was noted as used, or the code of why it was not removed.
+    fn one_of_block(&mut self, word: u64, tag: u64, anchor: &mut Option<Entry>) -> Result<u64, u64> {
+        let place = word & PLACE;
+        self.checked(place).map_err(|_| BLOCK_PARAMETER)?;
         let entry = self.entry(place);
         let other_tag = word & BLOCK_TAG != 0 && entry.0 & !0x7f != tag && !self.has(Fault::TagIgnored);
         if entry.0 & VALID == 0 || entry.0 & BOLTED != 0 || other_tag {
-            return BLOCK_NOT_FOUND;
+            return Err(BLOCK_NOT_FOUND);
         }
         if let Some(first) = *anchor {
             if first.0 & LARGE != entry.0 & LARGE || first.0 >> 62 != entry.0 >> 62 {
-                return BLOCK_SIZE;
+                return Err(BLOCK_SIZE);
             }
             if first.0 & !0x7f != entry.0 & !0x7f && !self.has(Fault::BlockUnbounded) {
-                return BLOCK_OTHER;
+                return Err(BLOCK_OTHER);
             }
         }
         anchor.get_or_insert(entry);
         self.take(place);
-        0
+        Ok(noted(entry, BLOCK_REFERENCED, BLOCK_CHANGED))
     }
+}
+
+/// Whether an entry was referenced and changed, by these bits.
+const fn noted((_, second): Entry, referenced: u64, changed: u64) -> u64 {
+    (if second & REFERENCED != 0 { referenced } else { 0 }) | (if second & CHANGED != 0 { changed } else { 0 })
 }

@@ -122,7 +122,7 @@ impl Papr {
     /// The entry in a place, as `H_READ` would answer.
     #[must_use]
     pub fn entry(&self, place: u64) -> (u64, u64) {
-        self.entries.get(&place).copied().unwrap_or((0, 0))
+        self.entries.get(&place).copied().unwrap_or(self.empty())
     }
 
     /// A processor uses the entry in a place, and may keep it.
@@ -232,8 +232,7 @@ impl Papr {
         };
         let (pairs, _) = registers.as_chunks_mut::<2>();
         for (pair, place) in pairs.iter_mut().zip(first..first + count) {
-            let (one, other) = self.entries.get(&place).copied().unwrap_or(self.empty());
-            *pair = [one, other];
+            *pair = self.entry(place).into();
         }
         SUCCESS
     }

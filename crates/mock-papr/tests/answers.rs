@@ -119,7 +119,12 @@ fn wrong(new: impl Fn(Dialect) -> Papr) -> Vec<String> {
 }
 
 fn enter(machine: &mut Papr, place: u64, first: u64) {
-    let mut registers = [EXACT, place, first, 0x10_0010, 0, 0, 0, 0, 0];
+    enter_used(machine, place, first, 0);
+}
+
+/// Entered as referenced, changed.
+fn enter_used(machine: &mut Papr, place: u64, first: u64, used: u64) {
+    let mut registers = [EXACT, place, first, 0x10_0010 | used, 0, 0, 0, 0, 0];
     assert_eq!(machine.call(8, &mut registers), 0);
 }
 
@@ -172,6 +177,20 @@ fn a_bulk_removal_that_fails_leaves_translations_on_qemu() {
         assert_eq!(machine.call(0x124, &mut [0x4000_0000_0000_0800, 0, 0, 0, 0, 0, 0, 0, 0]), -4);
         assert_eq!(machine.may_use(PG).len(), left, "{dialect:?}");
     }
+}
+
+#[test]
+fn a_block_removal_tells_how_entries_were_used() {
+    let mut machine = machine(Dialect::Papr);
+    let uses = [(0, 0), (0x100, 4), (0x80, 2), (0x180, 6)];
+    let mut registers = [0x20_0000, 0, 0, 0, 0, 3 << 62, 0, 0, 0];
+    for (place, (used, _)) in (0x100..).zip(uses) {
+        enter_used(&mut machine, place, 0x20_0001, used);
+        registers[place as usize - 0x100 + 1] = 1 << 62 | place;
+    }
+    assert_eq!(machine.call(0x328, &mut registers), 0, "all are removed, whatever their use");
+    let told: Vec<_> = registers[..4].iter().map(|word| word >> 56).collect();
+    assert_eq!(told, uses.map(|(_, told)| 0x80 | told));
 }
 
 #[test]

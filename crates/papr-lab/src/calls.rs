@@ -4,6 +4,9 @@
 //! are full, places are occupied and tags match often.
 
 use fastrand::Rng;
+use mock_papr::abi::{
+    ANDCOND, AVPN, END, EXACT, H_BULK_REMOVE, H_ENTER, H_PROTECT, H_READ, H_REMOVE, READ_4, REQUEST, RESPONSE,
+};
 
 use crate::pages;
 
@@ -30,22 +33,8 @@ pub enum Kind {
     Loads,
 }
 
-const H_REMOVE: u64 = 0x04;
-const H_ENTER: u64 = 0x08;
-const H_READ: u64 = 0x0c;
-const H_PROTECT: u64 = 0x18;
-const H_BULK_REMOVE: u64 = 0x124;
 /// Those that the machine does not have, block removal among them.
 const NONE: [u64; 5] = [0x05, 0x10, 0x14, 0x328, 0x448];
-
-const EXACT: u64 = 1 << 39;
-const READ_4: u64 = 1 << 37;
-const AVPN: u64 = 1 << 31;
-const ANDCOND: u64 = 1 << 30;
-/// Types of a bulk removal's words.
-const REQUEST: u64 = 1 << 62;
-const RESPONSE: u64 = 2 << 62;
-const END: u64 = 3 << 62;
 
 /// The two groups that most calls are about.
 const PLACES: std::ops::Range<u64> = 0x800..0x810;
