@@ -1,11 +1,16 @@
 //! What a task's code runs on: a coroutine on a vCPU, with points where anything may happen.
 
+use std::cell::RefCell;
+
 use corosensei::Yielder;
 use guest_model::Handler;
 use mock_xen::referee::Rule;
 use pv_mmu::arch::{Deferral, Machine, Preemption};
 
-use crate::world::{Arch, Task, Vcpu, World};
+use crate::{
+    design::{Design, Plant},
+    world::{Arch, Task, Vcpu, World},
+};
 
 /// What a coroutine yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +143,21 @@ impl<'a, A: Arch> Cpu<'a, A> {
         answer
     }
 
+    /// What waits, where this architecture has it.
+    fn waiting(&self) -> &'a RefCell<A::Deferral> {
+        match A::PREEMPTION {
+            Preemption::Disabled => &self.vcpu().waiting,
+            Preemption::Allowed => &self.task().waiting,
+        }
+    }
+
+    /// Lets `step` find nothing that waits, and what waits wait on.
+    pub(crate) fn keeping(&self, step: impl FnOnce()) {
+        let kept = self.waiting().take();
+        step();
+        self.waiting().replace(kept);
+    }
+
     /// A call of the hardware: `act` on the mock.
     pub(crate) fn hardware<T>(&self, what: &'static str, act: impl FnOnce(&mut A::Mock, usize) -> T) -> T {
         self.point(what);
@@ -158,11 +178,7 @@ impl<A: Arch> Machine for Cpu<'_, A> {
 
     fn with_deferral<T>(&self, step: impl FnOnce(&mut A::Deferral) -> T) -> T {
         self.point("step");
-        let waiting = match A::PREEMPTION {
-            Preemption::Disabled => &self.vcpu().waiting,
-            Preemption::Allowed => &self.task().waiting,
-        };
-        match waiting.try_borrow_mut() {
+        match self.waiting().try_borrow_mut() {
             Ok(mut waiting) => step(&mut waiting),
             Err(_) => {
                 self.world.note(Rule::R9, "a step on what waits, within another".to_owned());
@@ -177,6 +193,9 @@ impl<A: Arch> Machine for Cpu<'_, A> {
     }
 
     fn preempt_enable(&self) {
+        if self.world.design == Design::Planted(Plant::NeverEnables) {
+            return;
+        }
         match self.task().preempt_off.get().checked_sub(1) {
             Some(less) => self.task().preempt_off.set(less),
             None => self.world.note(Rule::R9, "preemption is enabled more often than disabled".to_owned()),
@@ -185,6 +204,8 @@ impl<A: Arch> Machine for Cpu<'_, A> {
     }
 
     fn refused(&self, _: <A::Deferral as Deferral<Self>>::Refusal) {
-        self.task().told.set(self.task().told.get() + 1);
+        if self.world.design != Design::Planted(Plant::TellsNobody) {
+            self.task().told.set(self.task().told.get() + 1);
+        }
     }
 }

@@ -19,10 +19,29 @@ pub enum Design {
     VcpuModePinned,
     /// A flag of the task, which handlers take for theirs and an inner leave clears: arm64 at first.
     TaskFlag,
+    /// This library, broken on purpose: what each judge is there for.
+    Planted(Plant),
+}
+
+/// How it is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// A leave hands nothing over.
+    KeepsAtLeave,
+    /// A pause hands nothing over.
+    KeepsAtPause,
+    /// A flush does nothing.
+    KeepsAtFlush,
+    /// Nobody is told of a refusal.
+    TellsNobody,
+    /// Preemption is never enabled again.
+    NeverEnables,
+    /// A step on what waits begins another.
+    Nests,
 }
 
 impl Design {
-    /// All of them.
+    /// All that were meant to be right.
     pub const ALL: [Self; 4] = [Self::PvMmu, Self::VcpuMode, Self::VcpuModePinned, Self::TaskFlag];
 
     /// What it is called.
@@ -33,23 +52,27 @@ impl Design {
             Self::VcpuMode => "vcpu-mode",
             Self::VcpuModePinned => "vcpu-mode-pinned",
             Self::TaskFlag => "task-flag",
+            Self::Planted(_) => "planted",
         }
+    }
+
+    /// Whether it is this library, broken or not.
+    pub(crate) const fn is_library(self) -> bool {
+        matches!(self, Self::PvMmu | Self::Planted(_))
     }
 }
 
 const TASK: &TaskContext = &TaskContext::in_user_space();
 const INTERRUPT: &InterruptContext = &InterruptContext::in_user_space();
 
-fn lazy<'r, A: Arch>(cpu: &'r Cpu<'_, A>, task: &'r mut TaskState) -> Lazy<'r, Cpu<'r, A>>
-where
-{
+fn lazy<'r, A: Arch>(cpu: &'r Cpu<'_, A>, task: &'r mut TaskState) -> Lazy<'r, Cpu<'r, A>> {
     Lazy::new(cpu, task, Context::Task(TASK))
 }
 
 impl Design {
     pub(crate) fn enter<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState) {
         match self {
-            Self::PvMmu => {
+            Self::PvMmu | Self::Planted(_) => {
                 if let Err(error) = lazy(&cpu, task).enter() {
                     cpu.world.note(Rule::R4, format!("a region was not entered: {error}"));
                 }
@@ -68,8 +91,9 @@ impl Design {
 
     pub(crate) fn leave<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState) {
         match self {
+            Self::Planted(Plant::KeepsAtLeave) => cpu.keeping(|| _ = lazy(&cpu, task).leave()),
             // What was refused has been told to the machine.
-            Self::PvMmu => _ = lazy(&cpu, task).leave(),
+            Self::PvMmu | Self::Planted(_) => _ = lazy(&cpu, task).leave(),
             Self::VcpuMode | Self::VcpuModePinned => {
                 self.flush(cpu, task);
                 cpu.vcpu().active.set(false);
@@ -86,21 +110,24 @@ impl Design {
 
     pub(crate) fn pause<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState) {
         match self {
-            Self::PvMmu => _ = lazy(&cpu, task).pause(),
+            Self::Planted(Plant::KeepsAtPause) => cpu.keeping(|| _ = lazy(&cpu, task).pause()),
+            Self::PvMmu | Self::Planted(_) => _ = lazy(&cpu, task).pause(),
             _ => self.leave(cpu, task),
         }
     }
 
     pub(crate) fn resume<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState) {
         match self {
-            Self::PvMmu => _ = lazy(&cpu, task).resume(),
+            Self::PvMmu | Self::Planted(_) => _ = lazy(&cpu, task).resume(),
             _ => self.enter(cpu, task),
         }
     }
 
     pub(crate) fn flush<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState) {
         let waiting = match self {
-            Self::PvMmu => {
+            Self::Planted(Plant::KeepsAtFlush) => return,
+            Self::Planted(Plant::Nests) => return cpu.with_deferral(|_| cpu.with_deferral(|_| ())),
+            Self::PvMmu | Self::Planted(_) => {
                 _ = lazy(&cpu, task).flush();
                 return;
             }
@@ -115,7 +142,7 @@ impl Design {
     pub(crate) fn after_write<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState, owed: Option<A::Work>) {
         let Some(work) = owed else { return };
         match self {
-            Self::PvMmu => _ = lazy(&cpu, task).after_write(work),
+            Self::PvMmu | Self::Planted(_) => _ = lazy(&cpu, task).after_write(work),
             _ => self.by_mode(cpu, work),
         }
     }
@@ -123,7 +150,7 @@ impl Design {
     pub(crate) fn after_write_in_interrupt<A: Arch>(self, cpu: Cpu<'_, A>, owed: Option<A::Work>) {
         let Some(work) = owed else { return };
         match self {
-            Self::PvMmu => {
+            Self::PvMmu | Self::Planted(_) => {
                 // Whose task it is does not matter to a handler.
                 let mut interrupted = TaskState::new();
                 _ = Lazy::new(&cpu, &mut interrupted, Context::Interrupt(INTERRUPT)).after_write(work);
@@ -150,7 +177,7 @@ impl Design {
     /// Whether the task may sleep where it is.
     pub(crate) fn may_sleep<A: Arch>(self, cpu: Cpu<'_, A>, task: &mut TaskState) -> bool {
         match self {
-            Self::PvMmu => lazy(&cpu, task).may_sleep().is_ok(),
+            Self::PvMmu | Self::Planted(_) => lazy(&cpu, task).may_sleep().is_ok(),
             Self::VcpuModePinned => cpu.task().preempt_off.get() == 0,
             Self::VcpuMode | Self::TaskFlag => true,
         }
@@ -167,7 +194,7 @@ impl Design {
     #[must_use]
     pub fn is_for(self, preemption: Preemption) -> bool {
         match self {
-            Self::PvMmu => true,
+            Self::PvMmu | Self::Planted(_) => true,
             Self::VcpuMode | Self::VcpuModePinned => preemption == Preemption::Disabled,
             Self::TaskFlag => preemption == Preemption::Allowed,
         }

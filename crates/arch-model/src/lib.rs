@@ -36,7 +36,7 @@ use guest_model::Scenario;
 use pv_mmu::arch::Preemption;
 
 pub use bugs::{Bug, bugs};
-pub use design::Design;
+pub use design::{Design, Plant};
 pub use explore::Outcome;
 pub use figures::{Load, Row, figures, fill_rates, loads};
 pub use world::Found;

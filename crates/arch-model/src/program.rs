@@ -125,7 +125,7 @@ impl<'a, A: Arch> Work<'a, A> {
     }
 
     fn pause(&mut self) {
-        if self.depth > 0 || self.design == Design::PvMmu {
+        if self.depth > 0 || self.design.is_library() {
             self.design.pause(self.cpu, &mut self.state);
         }
         self.pauses += 1;
@@ -134,7 +134,7 @@ impl<'a, A: Arch> Work<'a, A> {
 
     fn resume(&mut self) {
         self.pauses = self.pauses.saturating_sub(1);
-        if self.depth > 0 || self.design == Design::PvMmu {
+        if self.depth > 0 || self.design.is_library() {
             self.design.resume(self.cpu, &mut self.state);
         }
     }
@@ -146,7 +146,7 @@ impl<'a, A: Arch> Work<'a, A> {
 
     /// Attached tables and set ranges are calls within a region: designs before 2026 entered one in them.
     fn range(&mut self, count: usize) {
-        let nests = self.design != Design::PvMmu;
+        let nests = !self.design.is_library();
         if nests {
             self.design.enter(self.cpu, &mut self.state);
         }

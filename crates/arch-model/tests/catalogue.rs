@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arch_model::{Design, Model, Outcome, bugs};
+use arch_model::{Design, Model, Outcome, Plant, bugs};
 use guest_model::{Bounds, Profile, Program, Scenario, Step, catalogue};
 
 use Step::{Enter, Leave, Set, Sleep};
@@ -50,6 +50,31 @@ fn each_bug_is_found_in_the_design_that_had_it_and_not_in_the_library() {
             }
         }
     }
+}
+
+/// Each judge finds what it is there for: the library broken on purpose, and a vCPU's mode for R7.
+#[test]
+fn every_judge_finds_what_is_planted_for_it() {
+    let planted = |plant| Design::Planted(plant);
+    let region: &[Step] = &[Enter, Set(0), Leave];
+    let cases: [(Design, &[Step], &str); 7] = [
+        (planted(Plant::KeepsAtLeave), region, "R2"),
+        (planted(Plant::KeepsAtPause), &[Enter, Set(0), Step::Pause, Step::Resume, Leave], "R5"),
+        (Design::VcpuMode, region, "R7"),
+        (planted(Plant::NeverEnables), region, "R9"),
+        (planted(Plant::Nests), &[Enter, Set(0), Step::Flush, Leave], "R9"),
+        (planted(Plant::KeepsAtFlush), &[Enter, Set(0), Step::FlushTlb, Leave], "R12"),
+        (planted(Plant::TellsNobody), &[Enter, Set(0), Step::Refused(0), Leave], "R14"),
+    ];
+    for model in [Model::Powerpc64, Model::Powerpc64Bulk, Model::Powerpc64Block, Model::Sparc64] {
+        for (design, steps, expected) in cases {
+            let outcome = model.explore(design, &nested(expected, &[steps, &[]]), 1);
+            let rule = outcome.found.as_ref().and_then(|(found, ..)| found.rule).map(|rule| rule.to_string());
+            assert_eq!(rule.as_deref(), Some(expected), "{design:?} on {}: {:?}", model.name(), outcome.found);
+        }
+    }
+    let outcome = Model::Arm64.explore(planted(Plant::KeepsAtLeave), &nested("R2", &[region, &[]]), 1);
+    assert!(outcome.found.is_some_and(|(found, ..)| found.rule.is_some_and(|rule| rule.to_string() == "R2")));
 }
 
 /// S26: where a region keeps preemption off, nobody comes in between, and outside anybody may.

@@ -210,7 +210,8 @@ impl<'r, M: Machine> Lazy<'r, M> {
     }
 }
 
-/// A region as a guard: it borrows its task, so a second one does not compile, and it is left when dropped.
+/// A region as a guard: it borrows its task, so a second one does not compile, and it is left when dropped. One that is leaked is never
+/// left, and preemption stays off where regions disable it.
 ///
 /// ```compile_fail,E0499
 /// # use hypercall::TaskContext; use pv_mmu::{TaskState, arch::{Machine, Region}};
