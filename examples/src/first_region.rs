@@ -4,66 +4,13 @@
 //! `cargo run -p pv-mmu-examples --bin first-region`
 #![forbid(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
-
-use crossbeam::utils::CachePadded;
-use hypercall::{Mfn, MmuextOp, Pte, PteSlot, TaskContext, VcpuId, VcpuMask, VirtAddr};
+use hypercall::{MmuextOp, TaskContext, VcpuId, VirtAddr};
 use mock_xen::{
-    MockVcpu,
     referee::Profile,
-    testing::{Failed, TestGuest, mmuext, update},
+    testing::{TestGuest, mmuext, update},
 };
-use pv_mmu::{Failures, Mmu, Operations, Platform, Report, TaskState, VcpuQueue};
-
-/// What a kernel has for each vCPU; padded, so that no two share a cache line.
-type Vcpu<'g> = CachePadded<RefCell<(VcpuQueue, MockVcpu<'g>)>>;
-
-/// The kernel: which vCPU this thread is on, and what each vCPU has.
-struct Kernel<'g> {
-    guest: &'g TestGuest,
-    vcpus: [Vcpu<'g>; 2],
-    current: Cell<usize>,
-}
-
-impl<'g> Kernel<'g> {
-    fn new(guest: &'g TestGuest) -> Self {
-        let vcpu = |id| CachePadded::new(RefCell::new((VcpuQueue::new(), guest.hypervisor(VcpuId::new(id)))));
-        Self { guest, vcpus: [vcpu(0), vcpu(1)], current: Cell::new(0) }
-    }
-}
-
-impl<'g> Platform for Kernel<'g> {
-    type Hypervisor = MockVcpu<'g>;
-    type Queue = VcpuQueue;
-
-    /// In a kernel: disable preemption, mask upcalls, run the step, undo both.
-    fn with_vcpu<R>(&self, step: impl FnOnce(&mut VcpuQueue, &mut MockVcpu<'g>) -> R) -> R {
-        let mut vcpu = self.vcpus[self.current.get()].borrow_mut();
-        let (queue, hypervisor) = &mut *vcpu;
-        step(queue, hypervisor)
-    }
-
-    fn read_pte(&self, slot: PteSlot) -> Pte {
-        self.guest.xen().read_entry(slot).expect("a slot of this guest")
-    }
-
-    fn online(&self) -> VcpuMask {
-        VcpuMask::from_words([0b11, 0])
-    }
-
-    /// Here one thread plays both vCPUs and never leaves a switch half done.
-    fn flush_others(&self, _table: Mfn) {}
-
-    fn report(&self, report: &Report) {
-        println!("the library reports: {report}");
-    }
-}
-
-/// The library's failures, as the referee takes them.
-fn told(left: Result<(), Failures>) -> Vec<Failed> {
-    let failed = |failure: &pv_mmu::Failure| Failed { operation: *failure.operation(), errno: failure.errno() };
-    left.err().iter().flat_map(|failures| failures.iter().map(failed).collect::<Vec<_>>()).collect()
-}
+use pv_mmu::{Mmu, Operations, TaskState};
+use pv_mmu_examples::kernel::{Kernel, told};
 
 fn main() {
     let guest = TestGuest::new(Profile::Strict);

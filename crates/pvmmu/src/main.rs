@@ -8,6 +8,8 @@ mod check;
 mod cli;
 mod conform;
 mod cost;
+#[cfg(test)]
+mod documented;
 mod explore;
 mod input;
 mod measured;

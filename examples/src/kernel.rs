@@ -1,0 +1,65 @@
+//! A kernel of two vCPUs on the mock hypervisor, in one thread of user space: the least that runs the library.
+
+use std::cell::{Cell, RefCell};
+
+use crossbeam::utils::CachePadded;
+use hypercall::{Mfn, Pte, PteSlot, VcpuId, VcpuMask};
+use mock_xen::{
+    MockVcpu,
+    testing::{Failed, TestGuest},
+};
+use pv_mmu::{Failures, Platform, Report, VcpuQueue};
+
+/// What a kernel has for each vCPU; padded, so that no two share a cache line.
+type Vcpu<'g> = CachePadded<RefCell<(VcpuQueue, MockVcpu<'g>)>>;
+
+/// The kernel: which vCPU this thread is on, and what each vCPU has.
+#[derive(Debug)]
+pub struct Kernel<'g> {
+    guest: &'g TestGuest,
+    vcpus: [Vcpu<'g>; 2],
+    current: Cell<usize>,
+}
+
+impl<'g> Kernel<'g> {
+    /// On vCPU 0 of `guest`, with empty queues.
+    #[must_use]
+    pub fn new(guest: &'g TestGuest) -> Self {
+        let vcpu = |id| CachePadded::new(RefCell::new((VcpuQueue::new(), guest.hypervisor(VcpuId::new(id)))));
+        Self { guest, vcpus: [vcpu(0), vcpu(1)], current: Cell::new(0) }
+    }
+}
+
+impl<'g> Platform for Kernel<'g> {
+    type Hypervisor = MockVcpu<'g>;
+    type Queue = VcpuQueue;
+
+    /// In a kernel: disable preemption, mask upcalls, run the step, undo both.
+    fn with_vcpu<R>(&self, step: impl FnOnce(&mut VcpuQueue, &mut MockVcpu<'g>) -> R) -> R {
+        let mut vcpu = self.vcpus[self.current.get()].borrow_mut();
+        let (queue, hypervisor) = &mut *vcpu;
+        step(queue, hypervisor)
+    }
+
+    fn read_pte(&self, slot: PteSlot) -> Pte {
+        self.guest.xen().read_entry(slot).expect("a slot of this guest")
+    }
+
+    fn online(&self) -> VcpuMask {
+        VcpuMask::from_words([0b11, 0])
+    }
+
+    /// Here one thread plays both vCPUs and never leaves a switch half done.
+    fn flush_others(&self, _table: Mfn) {}
+
+    fn report(&self, report: &Report) {
+        println!("the library reports: {report}");
+    }
+}
+
+/// The library's failures, as the referee takes them.
+#[must_use]
+pub fn told(left: Result<(), Failures>) -> Vec<Failed> {
+    let failed = |failure: &pv_mmu::Failure| Failed { operation: *failure.operation(), errno: failure.errno() };
+    left.err().iter().flat_map(|failures| failures.iter().map(failed).collect::<Vec<_>>()).collect()
+}

@@ -1,0 +1,4 @@
+//! What the first steps share.
+#![forbid(unsafe_code)]
+
+pub mod kernel;
