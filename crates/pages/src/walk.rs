@@ -42,6 +42,15 @@ pub enum WalkError {
         /// Why.
         error: io::Error,
     },
+    /// A command failed.
+    Failed {
+        /// The line of the page's block.
+        line: usize,
+        /// The command.
+        command: String,
+        /// All that was printed.
+        printed: String,
+    },
     /// The output is not the page's.
     Output {
         /// The line of the page's block.
@@ -59,6 +68,7 @@ impl fmt::Display for WalkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Step { line, error } => write!(f, "line {line}: {error}"),
+            Self::Failed { line, command, printed } => write!(f, "line {line}: `{command}` fails:\n{printed}"),
             Self::Output { line, command, missing, printed } => {
                 write!(f, "line {line}: `{command}` does not print\n{missing}\nwhere the page has it, but\n{printed}")
             }
@@ -99,7 +109,6 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)
 }
 
-/// Status is not looked at: a page may show what fails, and what it prints.
 fn run(
     line: usize,
     command: &str,
@@ -116,6 +125,7 @@ fn run(
     let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
     match first_missing(output, &printed) {
         Some(missing) => Err(WalkError::Output { line, command: command.into(), missing, printed }),
+        None if !ran.status.success() => Err(WalkError::Failed { line, command: command.into(), printed }),
         None => Ok(()),
     }
 }
