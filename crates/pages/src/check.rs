@@ -106,7 +106,9 @@ fn of_page(root: &Path, page: &Page) -> Vec<Fault> {
     let fault = |line, problem| Fault { page: page.path.display().to_string(), line, problem };
     let blocks = page.blocks.iter().filter_map(|block| Some(fault(block.line, of_block(root, page, block)?)));
     let links = page.links.iter().filter(|link| is_dead(root, page, &link.text));
-    blocks.chain(links.map(|link| fault(link.line, Problem::DeadLink(link.text.clone())))).collect()
+    let links = links.map(|link| fault(link.line, Problem::DeadLink(link.text.clone())));
+    let spans = page.spans.iter().filter(|span| is_lost(root, &span.text));
+    blocks.chain(links).chain(spans.map(|span| fault(span.line, Problem::NoSuchFile(span.text.clone())))).collect()
 }
 
 fn of_block(root: &Path, page: &Page, block: &Block) -> Option<Problem> {
@@ -135,4 +137,14 @@ fn is_dead(root: &Path, page: &Page, link: &str) -> bool {
     let path = link.split('#').next().unwrap_or_default();
     let folder = root.join(&page.path).parent().map(Path::to_path_buf).unwrap_or_default();
     !path.is_empty() && !path.contains(':') && !folder.join(path).exists()
+}
+
+/// Folders of this repository that a path begins with.
+const TOP: [&str; 8] = ["bench/", "ci/", "crates/", "docs/", "examples/", "fuzz/", "hypercall/", "pv-mmu/"];
+
+/// Whether code within a text is a path of this repository that is not there; an `X` in it stands for something.
+fn is_lost(root: &Path, code: &str) -> bool {
+    let is_path = TOP.iter().any(|top| code.starts_with(top)) && !code.contains([' ', '*', ':', '{', 'X']);
+    let is_command = [".sh", ".py"].iter().any(|end| code.ends_with(end));
+    is_path && !is_command && !root.join(code).exists()
 }

@@ -20,8 +20,21 @@ fn the_doctests_are_those_of_the_documents_as_they_are_now() {
     assert_eq!(doctests(&pages(&root()).unwrap()), BUILT, "build the crate again: `touch crates/pages/build.rs`");
 }
 
+#[test]
+fn every_page_is_in_the_index() {
+    let pages = pages(&root()).unwrap();
+    let index = pages.iter().find(|page| page.path == Path::new("docs/README.md")).unwrap();
+    let in_docs = pages
+        .iter()
+        .filter_map(|page| page.path.strip_prefix("docs").ok())
+        .filter(|path| *path != Path::new("README.md"));
+    let missing: Vec<_> =
+        in_docs.filter(|path| !index.links.iter().any(|link| Path::new(&link.text) == *path)).collect();
+    assert!(missing.is_empty(), "docs/README.md has no link to {missing:?}");
+}
+
 /// Each with the words by which it is found.
-const PLANTED: [(&str, &str); 16] = [
+const PLANTED: [(&str, &str); 17] = [
     ("```text\nx\n```", "nothing tests this `text` block"),
     ("    cargo run --release\n", "nothing tests this `` block"),
     ("<!-- untested -->\n```text\nx\n```", "gives no reason"),
@@ -37,6 +50,7 @@ const PLANTED: [(&str, &str); 16] = [
     ("```console\n$ cargo run -p mock-xem\n```", "there is no package `mock-xem`"),
     ("`cargo test -p mock-xen --test nothing`", "package `mock-xen` has no target `nothing`"),
     ("```console\n$ (cd crates/nowhere && cargo build)\n```", "there is no `crates/nowhere`"),
+    ("`crates/mock-xen/src/judge.rs`", "there is no `crates/mock-xen/src/judge.rs`"),
     ("[there](docs/nowhere.md)", "the link leads to `docs/nowhere.md`"),
 ];
 

@@ -1,0 +1,42 @@
+//! Who depends on whom, held against the table of `docs/architecture.md`.
+
+/// A crate depends on another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Who.
+    pub from: String,
+    /// On whom.
+    pub to: String,
+    /// For its own tests only.
+    pub is_for_tests: bool,
+}
+
+/// The rows of the table in the section `Layers` of a page, from the top: the crates that each names.
+#[must_use]
+pub fn rows(text: &str) -> Vec<Vec<String>> {
+    let section = text.split_once("\n## Layers\n").map_or("", |(_, behind)| behind);
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let names = |line: &str| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    section.lines().filter(|line| line.starts_with('|')).map(names).filter(|names| !names.is_empty()).collect()
+}
+
+/// What is wrong with `edges` among `crates`, by the rows; as sentences.
+#[must_use]
+pub fn violations(rows: &[Vec<String>], crates: &[String], edges: &[Edge]) -> Vec<String> {
+    let row = |name: &String| rows.iter().position(|row| row.contains(name));
+    let unplaced = crates.iter().filter(|name| row(name).is_none());
+    let mut found: Vec<String> = unplaced
+        .map(|name| format!("`{name}` is in no row of docs/architecture.md; place it above what it depends on"))
+        .collect();
+    let gone = rows.iter().flatten().filter(|name| !crates.contains(name));
+    found.extend(gone.map(|name| format!("docs/architecture.md has `{name}`, which is no crate")));
+    for Edge { from, to, is_for_tests } in edges {
+        let is_upward = row(from) >= row(to) && !is_for_tests;
+        // A judge that is tested by the judged would learn from it.
+        let is_taught = from.starts_with("mock-") && to == "pv-mmu";
+        if is_upward || is_taught {
+            found.push(format!("`{from}` depends on `{to}`, which is not below it"));
+        }
+    }
+    found
+}

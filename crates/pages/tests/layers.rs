@@ -1,0 +1,86 @@
+//! Data flows downward only: the table of `docs/architecture.md` is what every manifest says.
+
+use std::fs;
+use std::process::Command;
+
+use pages::{
+    layers::{Edge, rows, violations},
+    root,
+};
+use serde_json::Value;
+
+/// Manifests of all workspaces there are.
+const WORKSPACES: [&str; 4] = ["", "crates/pv-mmu-c", "crates/xen-guest/kernel", "fuzz"];
+
+/// All crates, and what their manifests say of one another.
+fn graph() -> (Vec<String>, Vec<Edge>) {
+    let packages: Vec<Value> = WORKSPACES.into_iter().flat_map(packages).collect();
+    let crates: Vec<String> = packages.iter().map(|package| text(&package["name"])).collect();
+    let of = |package: &Value| {
+        let from = text(&package["name"]);
+        let dependencies = package["dependencies"].as_array().unwrap().clone();
+        dependencies.into_iter().map(move |on| Edge {
+            from: from.clone(),
+            to: text(&on["name"]),
+            is_for_tests: on["kind"] == "dev",
+        })
+    };
+    let among = |edge: &Edge| crates.contains(&edge.to) && edge.from != edge.to;
+    let edges = packages.iter().flat_map(of).filter(among).collect();
+    (crates, edges)
+}
+
+fn packages(workspace: &str) -> Vec<Value> {
+    let manifest = root().join(workspace).join("Cargo.toml");
+    let mut cargo = Command::new(env!("CARGO"));
+    let told = cargo
+        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+        .arg(manifest)
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&told.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().into()
+}
+
+fn table() -> Vec<Vec<String>> {
+    rows(&fs::read_to_string(root().join("docs/architecture.md")).unwrap())
+}
+
+#[test]
+fn every_crate_depends_on_what_is_below_it_only() {
+    let (crates, edges) = graph();
+    assert!(crates.len() > 20 && edges.len() > 40, "hardly a crate found: {crates:?}");
+    let violations = violations(&table(), &crates, &edges);
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+#[test]
+fn a_judge_that_shares_code_with_the_judged_is_found() {
+    let (crates, edges) = graph();
+    let planted = [
+        ("mock-xen", "pv-mmu", false),
+        ("mock-xen", "pv-mmu", true),
+        ("pv-mmu", "mock-xen", false),
+        ("hypercall", "pv-mmu", false),
+        ("guest-model", "workloads", false),
+        ("xen-program", "pvmmu", false),
+    ];
+    for (from, to, is_for_tests) in planted {
+        let edge = Edge { from: from.into(), to: to.into(), is_for_tests };
+        let found = violations(&table(), &crates, &[edges.as_slice(), &[edge]].concat());
+        assert_eq!(found, [format!("`{from}` depends on `{to}`, which is not below it")]);
+    }
+}
+
+#[test]
+fn a_crate_without_a_row_and_a_row_without_a_crate_are_found() {
+    let (mut crates, edges) = graph();
+    crates.retain(|name| name != "papr-lab");
+    crates.push("newcomer".into());
+    let found = violations(&table(), &crates, &edges);
+    assert!(found.len() == 2 && found[0].contains("`newcomer`") && found[1].contains("`papr-lab`"), "{found:?}");
+}
