@@ -12,6 +12,7 @@ version_of() {
         cargo-llvm-cov) echo 0.9.1 ;;
         cargo-mutants) echo 27.1.0 ;;
         cargo-public-api) echo 0.52.0 ;;
+        cargo-semver-checks) echo 0.51.0 ;;
         gungraun-runner) echo 0.20.0 ;;
         *) echo "tools: no version is pinned for '$1'; add it to ci/tools.sh" >&2; exit 2 ;;
     esac

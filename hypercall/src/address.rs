@@ -71,6 +71,14 @@ macro_rules! frame_number {
 
 frame_number! {
     /// A machine frame number: what hypercalls and page-table entries name.
+    ///
+    /// ```
+    /// use hypercall::{AddressError, MachAddr, Mfn};
+    ///
+    /// let frame = Mfn::new(0x103);
+    /// assert_eq!((frame.base()?.value(), MachAddr::new(0x10_3ff8)?.frame()), (0x10_3000, frame));
+    /// # Ok::<(), AddressError>(())
+    /// ```
     Mfn, "mfn"
 }
 frame_number! {

@@ -31,6 +31,22 @@ pub enum BatchFull {
 const RELATIVE: u64 = 8;
 /// A buffer of at most `CALLS` calls with at most `UPDATES` page-table updates and an arena of
 /// `WORDS` 8-byte words for `mmuext_op` operations (3 words each), vCPU bitmaps and frame lists.
+///
+/// ```
+/// use hypercall::{Batch, DomId, Hypervisor, MmuUpdate, MmuextOp, Mfn, Null, Operation, Pte, PteSlot, Subject};
+///
+/// // Room for 8 updates in 4 calls, and 16 words for the rest.
+/// let mut batch = Batch::<8, 4, 16>::new();
+/// for index in 0..3 {
+///     batch.push_update(MmuUpdate::new(PteSlot::of(Mfn::new(7), index), Pte::EMPTY), Subject::SELF).unwrap();
+/// }
+/// batch.push(&Operation::Mmuext { op: MmuextOp::TlbFlushAll, domain: DomId::SELF }).unwrap();
+///
+/// // Three updates are one array, the flush behind them a call of its own.
+/// let mut xen = Null::new();
+/// xen.multicall(&mut batch.prepare()).unwrap();
+/// assert_eq!((batch.len(), xen.hypercalls(), xen.operations()), (2, 1, 4));
+/// ```
 #[derive(Debug)]
 pub struct Batch<const UPDATES: usize, const CALLS: usize, const WORDS: usize> {
     /// Calls that have been opened. Where there are updates and none has been, they are the first: an array for the

@@ -3,7 +3,17 @@
 //! Only the kernel's entry code knows the context: the scheduler runs tasks, the upcall entry runs
 //! handlers, the switch code runs between two tasks. It mints one token there and passes it down by
 //! reference; library calls that are legal in one context only ask for that context's token. A
-//! token cannot be sent to another thread, and none can be made without `unsafe` (R6).
+//! token cannot be sent to another thread, and none can be made without `unsafe` (R6):
+//!
+//! ```compile_fail,E0133
+//! let context = hypercall::TaskContext::assume();
+//! ```
+//! ```compile_fail,E0277
+//! # fn send(_: impl Send) {}
+//! # fn elsewhere(context: hypercall::TaskContext) {
+//! send(context);
+//! # }
+//! ```
 
 use core::marker::PhantomData;
 

@@ -52,6 +52,15 @@ impl fmt::Display for DomId {
 /// Whose page tables an `mmu_update` writes and whose frames the new entries map: the hypercall's
 /// fourth argument (`do_mmu_update`: table owner plus one in the upper half, frame owner in the
 /// lower).
+///
+/// ```
+/// use hypercall::{DomId, Subject};
+///
+/// // Entries of one's own tables that map frames of domain 5.
+/// let subject = Subject::frames_of(DomId::new(5));
+/// assert_eq!((subject.tables(), subject.frames()), (None, DomId::new(5)));
+/// assert_eq!(Subject::from_bits(subject.bits()), subject);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Subject(u32);

@@ -4,6 +4,13 @@ use core::fmt;
 use core::num::NonZeroU16;
 
 /// Why a hypercall was refused: the positive number of `xen/include/public/errno.h`.
+///
+/// ```
+/// use hypercall::Errno;
+///
+/// assert_eq!(Errno::from_return(-16), Err(Errno::BUSY));
+/// assert_eq!((Errno::BUSY.as_return(), Errno::BUSY.to_string()), (-16, "-EBUSY".into()));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Errno(NonZeroU16);
 

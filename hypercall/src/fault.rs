@@ -7,6 +7,18 @@ use crate::{Errno, Hypervisor, MmuUpdate, Outcome, PreparedCall, PreparedCalls, 
 ///
 /// As Xen does, an array stops at the refused operation and a multicall goes on with its next call.
 /// The calls of the multicall in which the fault falls are handed on one by one.
+///
+/// ```
+/// use hypercall::{Errno, FaultAt, Hypervisor, Mfn, MmuUpdate, Null, Outcome, Pte, PteSlot, Subject};
+///
+/// let updates = [0, 1, 2].map(|index| MmuUpdate::new(PteSlot::of(Mfn::new(7), index), Pte::EMPTY));
+/// // What a guest does about every refusal: refuse each operation in turn.
+/// for at in 0..3 {
+///     let mut xen = FaultAt::new(Null::new(), u64::from(at), Errno::BUSY);
+///     assert_eq!(xen.mmu_update(&updates, Subject::SELF), Outcome::refused(at, Errno::BUSY));
+///     assert_eq!(xen.mmu_update(&updates, Subject::SELF), Outcome::all(3), "once only");
+/// }
+/// ```
 #[derive(Debug)]
 pub struct FaultAt<H> {
     inner: H,

@@ -3,6 +3,14 @@
 use crate::{Batch, Errno, MmuUpdate, Operation, PreparedCall, PreparedCalls, Subject};
 
 /// What became of a call.
+///
+/// ```
+/// use hypercall::{Errno, Outcome};
+///
+/// // The third of an array was refused; two are done, and nobody has looked at the fourth.
+/// let outcome = Outcome::refused(2, Errno::INVAL);
+/// assert_eq!((outcome.done, outcome.result), (2, Err(Errno::INVAL)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Operations done, from the call's first on. What follows a refused one is not looked at.
@@ -30,6 +38,34 @@ impl Outcome {
 /// Every method is one hypercall, which completes before it returns: a hypervisor that deschedules
 /// the vCPU in the middle continues by itself and applies nothing twice (R9, R13). The caller keeps
 /// upcalls masked, or is prepared for one, while a call is under way.
+///
+/// ```
+/// use hypercall::{Errno, Hypervisor, MmuUpdate, Outcome, PreparedCall, PreparedCalls, Subject};
+///
+/// /// Counts hypercalls on their way to another hypervisor.
+/// struct Counted<H>(H, u64);
+///
+/// impl<H: Hypervisor> Hypervisor for Counted<H> {
+///     fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome {
+///         self.1 += 1;
+///         self.0.mmu_update(updates, subject)
+///     }
+///
+///     fn call(&mut self, call: &mut PreparedCall<'_>) -> Outcome {
+///         self.1 += 1;
+///         self.0.call(call)
+///     }
+///
+///     fn multicall(&mut self, calls: &mut PreparedCalls<'_>) -> Result<(), Errno> {
+///         self.1 += 1;
+///         self.0.multicall(calls)
+///     }
+/// }
+///
+/// let mut xen = Counted(hypercall::Null::new(), 0);
+/// assert_eq!(xen.mmu_update(&[], Subject::SELF), Outcome::all(0));
+/// assert_eq!(xen.1, 1);
+/// ```
 pub trait Hypervisor {
     /// `mmu_update`: applies `updates` in order up to the first that is refused.
     fn mmu_update(&mut self, updates: &[MmuUpdate], subject: Subject) -> Outcome;

@@ -6,6 +6,15 @@ use crate::abi::{self, mmuext_op};
 use crate::{DecodeError, Level, Mfn, VcpuMask, VirtAddr};
 
 /// One operation of `mmuext_op` (`struct mmuext_op` in `xen/include/public/xen.h`).
+///
+/// ```
+/// use hypercall::{Level, Mfn, MmuextOp};
+///
+/// let pin = MmuextOp::Pin { level: Level::L4, table: Mfn::new(0x101) };
+/// let words = pin.encode(0);
+/// assert_eq!((words.command, words.arg1), (3, 0x101), "MMUEXT_PIN_L4_TABLE");
+/// assert_eq!(MmuextOp::decode(words, |_| None), Ok(pin));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MmuextOp {

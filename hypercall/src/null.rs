@@ -7,6 +7,15 @@ use crate::{Errno, Hypervisor, MmuUpdate, Outcome, PreparedCall, PreparedCalls, 
 /// A [`Hypervisor`] that accepts everything at once, does nothing and counts how often: what is measured on it is
 /// what asking takes. To the compiler it may do anything with what it is given, as a real one may: nothing of a call is left out
 /// or folded into another.
+///
+/// ```
+/// use hypercall::{Hypervisor, Mfn, MmuUpdate, Null, Pte, PteSlot, Subject};
+///
+/// let mut xen = Null::new();
+/// let updates = [0, 1, 2].map(|index| MmuUpdate::new(PteSlot::of(Mfn::new(7), index), Pte::EMPTY));
+/// assert_eq!(xen.mmu_update(&updates, Subject::SELF).done, 3);
+/// assert_eq!((xen.hypercalls(), xen.operations()), (1, 3));
+/// ```
 #[derive(Debug, Default)]
 pub struct Null {
     hypercalls: u64,

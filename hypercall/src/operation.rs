@@ -122,6 +122,15 @@ pub enum SegmentBase {
 }
 
 /// One guest wish to the hypervisor about page tables or the processor state that goes with them.
+///
+/// ```
+/// use hypercall::{DomId, MmuextOp, Operation, VirtAddr};
+///
+/// let address = VirtAddr::new(0x7000_0000)?;
+/// let flush = Operation::Mmuext { op: MmuextOp::InvlpgAll { address }, domain: DomId::SELF };
+/// assert_eq!(flush.vcpus(), None, "all of them, not a set");
+/// # Ok::<(), hypercall::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {

@@ -123,6 +123,20 @@ impl ArgumentMemory<'_> {
 }
 
 /// One call, ready to be issued directly.
+///
+/// ```
+/// use hypercall::{Batch, Mfn, MmuUpdate, Operation, Pte, PteSlot, Subject, abi};
+///
+/// let update = MmuUpdate::new(PteSlot::of(Mfn::new(7), 0), Pte::EMPTY);
+/// let mut batch = Batch::<1, 1, 0>::new();
+/// batch.push_update(update, Subject::SELF).unwrap();
+///
+/// let mut calls = batch.prepare();
+/// let call = calls.call(0).unwrap();
+/// assert_eq!((call.raw().number, call.count()), (abi::HYPERCALL_MMU_UPDATE, 1));
+/// // Read back from the words that a hypervisor would read.
+/// assert_eq!(call.operation(0), Ok(Operation::Update { update, subject: Subject::SELF }));
+/// ```
 #[derive(Debug)]
 pub struct PreparedCall<'a> {
     pub(crate) raw: RawCall,

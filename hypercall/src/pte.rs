@@ -99,6 +99,19 @@ impl fmt::Debug for PteFlags {
 /// A page-table entry of any level, as the 64-bit word in memory.
 ///
 /// Not every value is one Xen accepts, and any value without `PRESENT` is stored as it is.
+///
+/// ```
+/// use hypercall::{Mfn, Pte, PteFlags};
+///
+/// let pte = Pte::new(Mfn::new(0x103), PteFlags::PRESENT | PteFlags::RW);
+/// assert_eq!((pte.bits(), pte.frame()), (0x10_3003, Mfn::new(0x103)));
+///
+/// let read_only = pte.with_flags(pte.flags().without(PteFlags::RW));
+/// assert!(read_only.is_present() && !read_only.flags().contains(PteFlags::RW));
+///
+/// // What an update that preserves them leaves of an entry that it empties.
+/// assert!(Pte::from_bits(PteFlags::ACCESSED_DIRTY.bits()).is_none());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct Pte(u64);
@@ -171,6 +184,13 @@ impl fmt::Display for Pte {
 }
 
 /// Level of a table, counted from the one that maps pages.
+///
+/// ```
+/// use hypercall::Level;
+///
+/// assert_eq!(Level::L2.below(), Some(Level::L1));
+/// assert_eq!(Level::ALL.map(Level::number), [1, 2, 3, 4]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Maps 4 KiB pages.

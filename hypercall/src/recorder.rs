@@ -26,6 +26,20 @@ pub enum Record {
 
 /// A [`Hypervisor`] around another that tells a listener each hypercall and, once it has returned,
 /// each operation and what became of it. It changes nothing on the way (R18).
+///
+/// ```
+/// use hypercall::{Hypervisor, Mfn, MmuUpdate, Null, Operation, Pte, PteSlot, Record, Recorder, Subject};
+///
+/// let mut records = Vec::new();
+/// let update = MmuUpdate::new(PteSlot::of(Mfn::new(7), 0), Pte::EMPTY);
+/// Recorder::new(Null::new(), |record| records.push(record)).mmu_update(&[update], Subject::SELF);
+///
+/// let operation = Operation::Update { update, subject: Subject::SELF };
+/// assert_eq!(records, [
+///     Record::Hypercall { calls: 1, operations: 1 },
+///     Record::Operation { operation, result: Some(Ok(())) },
+/// ]);
+/// ```
 #[derive(Debug)]
 pub struct Recorder<H, F> {
     inner: H,

@@ -36,6 +36,18 @@ impl UpdateCommand {
 
 /// The machine address of a page-table entry together with the command: the first word of an
 /// update.
+///
+/// ```
+/// use hypercall::{MachAddr, Mfn, PteSlot, UpdateCommand};
+///
+/// let slot = PteSlot::of(Mfn::new(0x101), 7);
+/// assert_eq!((slot.table(), slot.index(), slot.address()), (Mfn::new(0x101), 7, 0x10_1038));
+///
+/// // The same entry, and another thing to do with it.
+/// assert!(slot.same_entry(slot.with_command(UpdateCommand::PreserveAd)));
+/// assert!(PteSlot::new(MachAddr::new(0x10_103c)?).is_err(), "entries have 8 bytes");
+/// # Ok::<(), hypercall::AddressError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct PteSlot(u64);

@@ -36,6 +36,14 @@ impl fmt::Display for VcpuId {
 /// A set of vCPUs, as the bitmap that `TLB_FLUSH_MULTI`, `INVLPG_MULTI` and `update_va_mapping`
 /// read. It has room for vCPUs 0 to [`VcpuMask::CAPACITY`] - 1; Xen reads as many words as the
 /// domain has vCPUs, so a domain with more cannot use it.
+///
+/// ```
+/// use hypercall::{VcpuId, VcpuMask};
+///
+/// let set = VcpuMask::EMPTY.with(VcpuId::new(0)).with(VcpuId::new(65));
+/// assert_eq!(set.words(), &[0b1, 0b10]);
+/// assert!(set.iter().eq([0, 65].map(VcpuId::new)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct VcpuMask([u64; Self::WORDS]);

@@ -27,6 +27,25 @@ pub enum Context<'c> {
 
 /// A task's regions without guards: every rule that [`Region`](crate::Region) keeps at compile time
 /// is checked at run time, and a refused call changes nothing.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::TaskContext;
+/// use pv_mmu::{Context, EnterError, LeaveError, Mmu, Operations, TaskState};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut dynamic = Mmu::new(&kernel).dynamic(&mut task, Context::Task(&context));
+/// dynamic.enter().unwrap();
+/// assert_eq!(dynamic.enter(), Err(EnterError::Nested), "and nothing has changed");
+/// dynamic.set_pte(guest.slot(0), guest.pte(0))?;
+/// dynamic.leave().unwrap();
+/// assert_eq!(dynamic.leave(), Err(LeaveError::NotEntered));
+/// # Ok::<(), pv_mmu::Failure>(())
+/// ```
 #[derive(Debug)]
 pub struct Dynamic<'r, P: Platform> {
     mmu: Mmu<'r, P>,

@@ -23,6 +23,28 @@ use crate::{
 ///     drop(mmu.enter(task, context));
 /// }
 /// ```
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::{InterruptContext, TaskContext};
+/// use pv_mmu::{Mmu, Operations, TaskState};
+///
+/// let (mmu, context, mut task) = (Mmu::new(&kernel), TaskContext::in_user_space(), TaskState::new());
+/// let mut region = mmu.enter(&mut task, &context);
+/// region.set_pte(guest.slot(0), guest.pte(0));
+///
+/// // A handler interrupts here: its own write is made, and the queued one before it.
+/// let handler = InterruptContext::in_user_space();
+/// mmu.interrupt(&handler).set_pte(guest.slot(1), guest.pte(1))?;
+/// assert!([0, 1].iter().all(|n| guest.xen().read_entry(guest.slot(*n)).unwrap().is_present()));
+///
+/// region.leave()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Interrupt<'r, P: Platform> {
     mmu: Mmu<'r, P>,

@@ -17,8 +17,29 @@
 //!   with the feature `caller-location`, the line that asked for it (R2, R14).
 //!
 //! A kernel implements [`Platform`], keeps a [`VcpuQueue`] per vCPU and a [`TaskState`] per task, and
-//! goes through [`Mmu`]. The crate allocates nothing, keeps no statics, has no `unsafe` and does not
-//! panic in release builds.
+//! goes through [`Mmu`]:
+//!
+//! ```
+//! # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+//! # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+//! # let guest = TestGuest::new(Rules::Strict);
+//! # let kernel = kernel::Kernel::new(&guest);
+//! # let entries = (0..8).map(|n| (guest.slot(n), guest.pte(n)));
+//! use hypercall::{MmuextOp, TaskContext};
+//! use pv_mmu::{Mmu, Operations, TaskState};
+//!
+//! let (mmu, context, mut task) = (Mmu::new(&kernel), TaskContext::in_user_space(), TaskState::new());
+//! let mut region = mmu.enter(&mut task, &context); // a second one does not compile
+//! for (slot, pte) in entries {
+//!     region.set_pte(slot, pte);
+//! }
+//! region.mmuext(MmuextOp::TlbFlushAll);
+//! region.leave()?; // one hypercall, in the order asked; what was refused is named
+//! # assert_eq!(mmu.stats().flushes, 1);
+//! # Ok::<(), pv_mmu::Failures>(())
+//! ```
+//!
+//! The crate allocates nothing, keeps no statics, has no `unsafe` and does not panic in release builds.
 #![no_std]
 #![forbid(unsafe_code)]
 

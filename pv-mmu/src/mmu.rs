@@ -86,6 +86,30 @@ pub(crate) enum Mode {
 }
 
 /// The library, bound to a kernel.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::TaskContext;
+/// use pv_mmu::{Mmu, Operations, TaskState};
+///
+/// // One value, copied to wherever the kernel asks; the state is the task's, the queue the vCPU's.
+/// let (mmu, context, mut task) = (Mmu::new(&kernel), TaskContext::in_user_space(), TaskState::new());
+///
+/// let mut region = mmu.enter(&mut task, &context);
+/// (0..8).for_each(|n| region.set_pte(guest.slot(n), guest.pte(n)));
+/// region.leave()?;
+///
+/// // Outside a region a write is effective when it returns, and asks what becomes of the TLB.
+/// mmu.outside(&mut task, &context).set_pte(guest.slot(8), guest.pte(8))?.not_cached();
+///
+/// let stats = mmu.stats();
+/// assert_eq!((stats.queued, stats.applied, stats.flushes), (9, 9, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Mmu<'p, P: Platform> {
     platform: &'p P,

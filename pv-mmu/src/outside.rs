@@ -18,6 +18,22 @@ const NOW: Mode = Mode::Immediate(FlushReason::Immediate);
 /// effective when it returns, as one hypercall.
 ///
 /// It borrows the task, so it cannot be had while one of the task's regions is alive.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::{Pte, TaskContext, VirtAddr};
+/// use pv_mmu::{Mmu, TaskState};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut outside = Mmu::new(&kernel).outside(&mut task, &context);
+/// outside.set_pte(guest.slot(0), guest.pte(0))?.not_cached();
+/// outside.set_pte(guest.slot(0), Pte::EMPTY)?.flush_page_everywhere(VirtAddr::unchecked(0x7000_0000))?;
+/// # Ok::<(), pv_mmu::Failure>(())
+/// ```
 #[derive(Debug)]
 pub struct Outside<'r, P: Platform> {
     mmu: Mmu<'r, P>,

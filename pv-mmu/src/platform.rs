@@ -9,6 +9,48 @@ use crate::{FailurePolicy, Queue, Report};
 /// The library keeps no statics, cells or atomics. Everything it shares between tasks, interrupts
 /// and vCPUs it reaches through these methods, so each call of one of them is a point at which the
 /// caller may be interrupted, preempted or moved, and between two of them nothing shared changes.
+///
+/// ```
+/// use std::cell::RefCell;
+///
+/// use hypercall::{Mfn, Null, Pte, PteSlot, TaskContext, VcpuMask};
+/// use pv_mmu::{Mmu, Operations, Platform, Report, TaskState, VcpuQueue};
+///
+/// /// A kernel of one vCPU that nothing interrupts, before a hypervisor that does nothing.
+/// struct Kernel(RefCell<(VcpuQueue, Null)>);
+///
+/// impl Platform for Kernel {
+///     type Hypervisor = Null;
+///     type Queue = VcpuQueue;
+///
+///     fn with_vcpu<R>(&self, step: impl FnOnce(&mut VcpuQueue, &mut Null) -> R) -> R {
+///         let (queue, hypervisor) = &mut *self.0.borrow_mut(); // a kernel masks upcalls here
+///         step(queue, hypervisor)
+///     }
+///
+///     fn read_pte(&self, _: PteSlot) -> Pte {
+///         Pte::EMPTY
+///     }
+///
+///     fn online(&self) -> VcpuMask {
+///         VcpuMask::from_words([1, 0])
+///     }
+///
+///     fn flush_others(&self, _: Mfn) {} // there are none
+///
+///     fn report(&self, report: &Report) {
+///         eprintln!("{report}");
+///     }
+/// }
+///
+/// let kernel = Kernel(RefCell::new((VcpuQueue::new(), Null::new())));
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut region = Mmu::new(&kernel).enter(&mut task, &context);
+/// (0..512).for_each(|index| region.set_pte(PteSlot::of(Mfn::new(7), index), Pte::EMPTY));
+/// region.leave()?;
+/// assert_eq!(kernel.0.borrow().1.hypercalls(), 1);
+/// # Ok::<(), pv_mmu::Failures>(())
+/// ```
 pub trait Platform {
     /// How this kernel calls its hypervisor.
     type Hypervisor: Hypervisor;

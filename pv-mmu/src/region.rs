@@ -42,6 +42,32 @@ enum Waiting {
 ///     drop((outer, inner));
 /// }
 /// ```
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::{MmuextOp, TaskContext};
+/// use pv_mmu::{Mmu, Operations, TaskState};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut region = Mmu::new(&kernel).enter(&mut task, &context);
+/// region.set_ptes(guest.slot(0), 4, |n| guest.pte(n))?;
+/// region.set_pte(guest.slot(4), guest.refused_pte());
+/// region.mmuext(MmuextOp::TlbFlushAll);
+///
+/// // Nothing has been asked of the hypervisor; the region reads what it has asked for (R11).
+/// assert!(guest.xen().read_entry(guest.slot(3)).is_some_and(|pte| pte.is_none()));
+/// assert_eq!(region.read_pte(guest.slot(3)), guest.pte(3));
+///
+/// // Now it has, in one hypercall, and what was refused is named.
+/// let failures = region.leave().unwrap_err();
+/// assert_eq!((failures.count(), failures.iter().next().unwrap().errno()), (1, Some(hypercall::Errno::BUSY)));
+/// assert!(guest.xen().read_entry(guest.slot(3)).is_some_and(|pte| pte.is_present()));
+/// # Ok::<(), pv_mmu::RangeError>(())
+/// ```
 #[must_use = "a region ends when it is dropped; leave it to learn of failures"]
 #[derive(Debug)]
 pub struct Region<'r, P: Platform> {
@@ -218,6 +244,28 @@ impl<P: Platform> Drop for Region<'_, P> {
 
 /// A pause of a region: operations are immediate until it is dropped. Pauses nest with
 /// [`Paused::pause`]; the region they belong to can neither be used nor left meanwhile.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::TaskContext;
+/// use pv_mmu::{Mmu, Operations, TaskState};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut region = Mmu::new(&kernel).enter(&mut task, &context);
+/// region.set_pte(guest.slot(0), guest.pte(0));
+/// {
+///     let mut paused = region.pause();
+///     paused.set_pte(guest.slot(1), guest.pte(1))?;
+///     assert!([0, 1].iter().all(|n| guest.xen().read_entry(guest.slot(*n)).unwrap().is_present()));
+/// }
+/// region.set_pte(guest.slot(2), guest.pte(2)); // may wait again
+/// region.leave()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the pause ends when it is dropped"]
 #[derive(Debug)]
 pub struct Paused<'r, P: Platform> {

@@ -19,6 +19,32 @@ use crate::{
 /// task's state; it does not matter which of the two tasks the kernel calls current. Failures go to
 /// the platform. A switch that is forgotten (`mem::forget`) hands nothing over: there is no later
 /// moment at which it could be told from one that is still under way.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::{Mfn, SwitchContext, TaskContext, VcpuId, VirtAddr};
+/// use pv_mmu::{Mmu, Operations, TaskState};
+///
+/// let (mmu, context, mut task) = (Mmu::new(&kernel), TaskContext::in_user_space(), TaskState::new());
+/// let mut region = mmu.enter(&mut task, &context);
+/// region.set_pte(guest.slot(0), guest.pte(0));
+///
+/// // The task is preempted in its region; the scheduler goes on to another.
+/// let (switching, root) = (SwitchContext::in_user_space(), guest.xen().processor(VcpuId::new(0)).base);
+/// let mut switch = mmu.switch(&switching);
+/// switch.base_pointers(root, Mfn::new(0));
+/// switch.stack(0xe02b, VirtAddr::unchecked(0xffff_8880_0010_0000));
+/// switch.finish();
+/// assert!(guest.xen().read_entry(guest.slot(0)).unwrap().is_present());
+/// assert_eq!(mmu.stats().flushes, 1, "the write and what the switch needs, together");
+///
+/// region.leave()?; // later, perhaps on another vCPU
+/// # Ok::<(), pv_mmu::Failures>(())
+/// ```
 #[must_use = "the batch leaves when the switch is finished"]
 #[derive(Debug)]
 pub struct ContextSwitch<'r, P: Platform> {

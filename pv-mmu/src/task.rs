@@ -117,6 +117,14 @@ enum Opened {
 /// One task's regions. A kernel keeps one in each task; whoever holds it is that task.
 ///
 /// It hashes as all it is, so that an explorer of interleavings can tell two states of a guest apart.
+///
+/// ```
+/// use pv_mmu::{Profile, TaskState};
+///
+/// // Two numbers in each task; no vCPU knows of them, so there is nothing to switch.
+/// let task = TaskState::with_profile(Profile::Nested);
+/// assert_eq!((task.depth(), task.is_lazy(), task.is_paused()), (0, false, false));
+/// ```
 #[derive(Debug, Default, Hash)]
 pub struct TaskState {
     profile: Profile,

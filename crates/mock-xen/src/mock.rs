@@ -28,6 +28,22 @@ use crate::witness::Witness;
 /// # Panics
 /// Every method that takes a [`VcpuId`] panics for a vCPU the guest does not have, and those that
 /// let it do something for one that is not up.
+///
+/// ```
+/// use hypercall::{Errno, Hypervisor, MmuUpdate, Pte, Subject, VcpuId, VirtAddr};
+/// use mock_xen::{Step, testing::TestGuest, referee::Profile};
+///
+/// let (guest, vcpu) = (TestGuest::new(Profile::Strict), VcpuId::new(0));
+/// let xen = guest.xen();
+/// let updates = [guest.pte(0), guest.refused_pte(), guest.pte(2)];
+/// let updates: Vec<_> = (0..3).map(|n| MmuUpdate::new(guest.slot(n), updates[n])).collect();
+///
+/// // An array stops where Xen stops, and says how far it came; an event that interrupts it changes nothing of that.
+/// xen.set_schedule(vcpu, Step);
+/// let outcome = xen.vcpu(vcpu).mmu_update(&updates, Subject::SELF);
+/// assert_eq!((outcome.done, outcome.result), (1, Err(Errno::BUSY)));
+/// assert_eq!(xen.read_entry(guest.slot(2)), Some(Pte::EMPTY));
+/// ```
 pub struct MockXen {
     pub(crate) machine: Machine,
     vcpus: Vec<CachePadded<Vcpu>>,

@@ -29,6 +29,18 @@ pub enum PreemptPoint {
 }
 
 /// Decides for one vCPU when an event is pending.
+///
+/// ```
+/// use hypercall::VcpuId;
+/// use mock_xen::{PreemptPoint, referee::Profile, testing::TestGuest};
+///
+/// // An event in front of every second operation of an array; nowhere else.
+/// let (guest, mut looks) = (TestGuest::new(Profile::Strict), 0);
+/// guest.xen().set_schedule(VcpuId::new(0), move |point| {
+///     looks += 1;
+///     point == PreemptPoint::Operation && looks % 2 == 0
+/// });
+/// ```
 pub trait Schedule: Send {
     /// Whether one is pending at `point`.
     fn pending(&mut self, point: PreemptPoint) -> bool;

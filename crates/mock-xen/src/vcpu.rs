@@ -80,6 +80,17 @@ impl Vcpu {
 ///
 /// A prepared call is left as it was prepared: what a continuation does to the argument words is
 /// seen on the raw path only.
+///
+/// ```
+/// use hypercall::{DomId, Errno, Level, MmuextOp, Operation, VcpuId, issue_operation};
+/// use mock_xen::{referee::Profile, testing::TestGuest};
+///
+/// let guest = TestGuest::new(Profile::Strict);
+/// let mut vcpu = guest.hypervisor(VcpuId::new(0));
+/// let pin = |table| Operation::Mmuext { op: MmuextOp::Pin { level: Level::L1, table }, domain: DomId::SELF };
+/// assert_eq!(issue_operation(&mut vcpu, &pin(guest.empty_table())), Ok(()));
+/// assert_eq!(issue_operation(&mut vcpu, &pin(guest.page(0))), Err(Errno::INVAL), "mapped writable, so no table");
+/// ```
 pub struct MockVcpu<'a> {
     xen: &'a MockXen,
     vcpu: VcpuId,

@@ -25,6 +25,18 @@ impl<F: FnMut(&MockXen) + Send> Walker for F {
 }
 
 /// Loads and stores at random: which and when follows from a seed.
+///
+/// ```
+/// use hypercall::VcpuId;
+/// use mock_xen::{SeededWalker, referee::Profile, testing::TestGuest};
+///
+/// // Whatever vCPU 0 does, vCPU 1 uses this page meanwhile, and the processor notes it in the entry.
+/// let guest = TestGuest::new(Profile::Strict);
+/// let page = guest.xen().direct_map(guest.page(0)).unwrap();
+/// guest.xen().set_walker(SeededWalker::new(7, VcpuId::new(1), vec![page]));
+/// (0..8).for_each(|_| guest.xen().moment());
+/// assert!(guest.xen().tlb(VcpuId::new(1)).contains_key(&page));
+/// ```
 #[derive(Clone, Debug)]
 pub struct SeededWalker {
     random: Seeded,

@@ -9,6 +9,32 @@ use crate::referee::Referee;
 /// It is called from the thread that plays the vCPU, after the operation has taken effect and with
 /// no lock of the mock held but the vCPU's own; it must not make a hypercall itself. Operations of one vCPU come in
 /// the order in which they were applied.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use hypercall::{Errno, Operation, VcpuId};
+/// use mock_xen::{GuestBuilder, Witness};
+///
+/// #[derive(Default)]
+/// struct Log(Mutex<Vec<Operation>>);
+///
+/// impl Witness for Log {
+///     fn arrived(&self, _: VcpuId, operation: &Operation, _: Option<Result<(), Errno>>) {
+///         self.0.lock().unwrap().push(*operation);
+///     }
+/// }
+///
+/// let log = Arc::new(Log::default());
+/// let mut builder = GuestBuilder::new(1);
+/// builder.new_frame();
+/// builder.witness(log.clone());
+/// let xen = builder.build().unwrap();
+/// # use hypercall::{DomId, MmuextOp, issue_operation};
+/// # let flush = Operation::Mmuext { op: MmuextOp::TlbFlushLocal, domain: DomId::SELF };
+/// issue_operation(&mut xen.vcpu(VcpuId::new(0)), &flush).unwrap();
+/// assert_eq!(*log.0.lock().unwrap(), [flush]);
+/// ```
 pub trait Witness: Send + Sync {
     /// An operation was applied or refused, or (`None`) lies in an array behind a refused one, so
     /// that the hypervisor never looked at it.

@@ -9,6 +9,33 @@ use crate::Status;
 /// It runs after the vCPU is released, in whatever context hands the batch over: the task's own,
 /// an interrupt handler's or the switch code's. It may use the library as that context may. What it
 /// queues, and callbacks it registers, belong to a later batch.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+///
+/// use hypercall::TaskContext;
+/// use pv_mmu::{Callback, Mmu, Operations, Status, TaskState};
+///
+/// static DONE: AtomicUsize = AtomicUsize::new(0);
+/// fn count(tag: usize, status: Status) {
+///     assert_eq!(status, Status::Applied);
+///     DONE.fetch_add(tag, Ordering::Relaxed);
+/// }
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut region = Mmu::new(&kernel).enter(&mut task, &context);
+/// region.set_pte(guest.slot(0), guest.pte(0));
+/// region.after_flush(Callback::new(count, 7));
+/// assert_eq!(DONE.load(Ordering::Relaxed), 0);
+/// region.leave()?;
+/// assert_eq!(DONE.load(Ordering::Relaxed), 7);
+/// # Ok::<(), pv_mmu::Failures>(())
+/// ```
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Callback {
     run: fn(usize, Status),

@@ -129,6 +129,15 @@ impl Overlay {
 ///
 /// The default holds one whole page table. At most [`VcpuQueue::MASKED_BOUND`] operations are handed
 /// over with upcalls masked (R15). No two queues share a cache line, nor a pair of them that is fetched together.
+///
+/// ```
+/// use pv_mmu::VcpuQueue;
+///
+/// // For a kernel that would rather have upcalls masked for a short time: 64 updates, 8 calls, 32 words.
+/// type Small = VcpuQueue<64, 8, 32>;
+/// assert_eq!(Small::MASKED_BOUND, 64 + 10);
+/// assert!(size_of::<Small>() < size_of::<VcpuQueue>() / 2);
+/// ```
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct VcpuQueue<const UPDATES: usize = 512, const CALLS: usize = 32, const WORDS: usize = 128> {

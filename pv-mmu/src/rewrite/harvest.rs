@@ -51,6 +51,31 @@ impl core::error::Error for HarvestError {}
 /// ```
 ///
 /// Dropped, it leaves the entries emptied, and what they held is lost.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::TaskContext;
+/// use pv_mmu::{HeldBuffer, Mmu, Operations, ReadModifyWrite, TaskState};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut region = Mmu::new(&kernel).enter(&mut task, &context);
+/// region.set_ptes(guest.slot(0), 4, |n| guest.pte(n))?;
+///
+/// let mut buffer = HeldBuffer::<4>::new();
+/// let mut harvest = region.harvest(&mut buffer);
+/// harvest.get_and_clear_range(guest.slot(0), 4)?;
+/// harvest.flush_tlbs();
+/// // From here on nobody reaches the pages.
+/// for (number, held) in harvest.finish().iter().enumerate() {
+///     assert_eq!((held.frame(), held.was_dirty()), (guest.page(number), false));
+/// }
+/// region.leave()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "what the entries held is lost unless the harvest is finished"]
 pub struct Harvest<'h, 'b, P: Platform> {
     reach: Reach<'h, P>,

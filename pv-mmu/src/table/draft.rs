@@ -11,6 +11,29 @@ use crate::{Asks, Failure, Platform, caller::Caller, rewrite::Reach};
 /// given up.
 ///
 /// Of a table that was given up, accessed and dirty bits are final: nothing walks it any more.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::{Level, Pte, TaskContext};
+/// use pv_mmu::{Mmu, Operations, TaskState, table::Draft};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut region = Mmu::new(&kernel).enter(&mut task, &context);
+///
+/// let mut draft = Draft::new(Page::new(&guest, 15), Level::L1);
+/// draft.fill(|n| if n < 8 { guest.pte(n) } else { Pte::EMPTY }); // plain stores
+/// let live = draft.validate(&mut region).unwrap();
+/// region.set_pte(live.slot(0), Pte::EMPTY); // operations from here on
+///
+/// let draft = live.retire(&mut region).unwrap();
+/// assert_eq!(draft.entries().count(), 7);
+/// region.leave()?;
+/// # Ok::<(), pv_mmu::Failures>(())
+/// ```
 #[must_use = "a draft is a page; make it live or take its memory back"]
 pub struct Draft<M> {
     memory: M,

@@ -28,6 +28,31 @@ impl Hold {
 ///
 /// It is held by a pin, by one entry of a table above, or by both. Dropped, it stays what it is, and its page is
 /// lost to the kernel.
+///
+/// ```
+/// # mod kernel { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc/kernel.rs")); }
+/// # use kernel::{Kernel, Page};
+/// # use mock_xen::{referee::Profile as Rules, testing::TestGuest};
+/// # let guest = TestGuest::new(Rules::Strict);
+/// # let kernel = Kernel::new(&guest);
+/// use hypercall::{Level, TaskContext};
+/// use pv_mmu::{Mmu, TaskState, table::Draft};
+///
+/// let (context, mut task) = (TaskContext::in_user_space(), TaskState::new());
+/// let mut outside = Mmu::new(&kernel).outside(&mut task, &context);
+///
+/// // A table that maps a page table writable is refused, and comes back as it was.
+/// let mut draft = Draft::new(Page::new(&guest, 15), Level::L1);
+/// draft.store(3, guest.refused_pte());
+/// let refused = draft.validate(&mut outside).unwrap_err();
+/// assert_eq!(refused.failure.errno(), Some(hypercall::Errno::BUSY));
+///
+/// let mut draft = refused.draft;
+/// draft.store(3, guest.pte(3));
+/// let live = draft.validate(&mut outside).unwrap();
+/// assert_eq!(live.slot(3).table(), guest.page(15));
+/// # drop(live);
+/// ```
 #[must_use = "a live table is a page; retire it to get that back"]
 pub struct Live<M> {
     pub(super) memory: M,

@@ -35,6 +35,21 @@ use memory::Memory;
 const DIRECT_MAP: VirtAddr = VirtAddr::unchecked(0xffff_8880_0000_0000);
 
 /// Collects what a guest is to be.
+///
+/// ```
+/// use hypercall::{Level, Mfn, Pfn, PteFlags, VcpuId};
+/// use mock_xen::GuestBuilder;
+///
+/// let mut builder = GuestBuilder::new(2);
+/// builder.ram(Pfn::new(0), Mfn::new(0x100));
+/// let (table, page) = (builder.new_frame(), builder.new_frame());
+/// builder.table(table, Level::L1).word(table, 0, page.number() << 12 | PteFlags::PRESENT.bits()).pin(table);
+///
+/// let xen = builder.build().unwrap();
+/// assert!(xen.table_entries(table).is_some_and(|words| words[0] != 0));
+/// assert!(xen.direct_map(page).is_some(), "and the kernel has its pages mapped");
+/// assert!(xen.audit().is_ok(), "references are counted as Xen counts them");
+/// ```
 pub struct GuestBuilder {
     vcpus: u32,
     memory: Memory,

@@ -80,6 +80,24 @@ use state::State;
 pub struct CallbackId(Moment);
 
 /// The judge; see the [module](self).
+///
+/// ```
+/// use hypercall::{Mfn, Pte, PteSlot, VcpuId};
+/// use mock_xen::{referee::{Asker, Profile, Referee, Rule, TaskId}, testing::update};
+///
+/// // Two streams: what a task asks, and what arrives. Here the second never does.
+/// let referee = Referee::new(Profile::Strict);
+/// let task = Asker::task(TaskId::new(1), VcpuId::new(0));
+/// referee.enter(task, true);
+/// let request = referee.ask(task, &update(PteSlot::of(Mfn::new(7), 0), Pte::EMPTY));
+/// referee.answered(request);
+/// assert!(referee.verdict().is_clean(), "in a region it may wait");
+///
+/// referee.leave(task);
+/// referee.left(task, true);
+/// let verdict = referee.verdict();
+/// assert_eq!((verdict.found, verdict.violations[0].rule), (1, Rule::R2));
+/// ```
 #[derive(Debug)]
 pub struct Referee {
     state: Mutex<State>,

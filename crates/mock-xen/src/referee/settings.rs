@@ -12,6 +12,16 @@ pub enum Profile {
 }
 
 /// A referee's settings.
+///
+/// ```
+/// use hypercall::VcpuId;
+/// use mock_xen::{referee::{Profile, Settings}, testing::TestGuest};
+///
+/// // Regions nest, and at most 64 operations are handed over in one stretch with upcalls masked (R15).
+/// let settings = Settings::new(Profile::Nested).masked_bound(64);
+/// let guest = TestGuest::with_settings(settings);
+/// guest.task(1, VcpuId::new(0)).enter(|| true);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub(super) profile: Profile,

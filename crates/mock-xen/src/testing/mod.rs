@@ -60,6 +60,17 @@ pub const fn mmuext(op: MmuextOp) -> Operation {
 }
 
 /// A guest of two vCPUs, watched by a referee.
+///
+/// ```
+/// use hypercall::VcpuId;
+/// use mock_xen::{referee::{Profile, Rule}, testing::TestGuest};
+///
+/// let guest = TestGuest::new(Profile::Strict);
+/// let task = guest.task(1, VcpuId::new(0));
+/// task.enter(|| true);
+/// task.enter(|| true); // the batcher under test lets regions nest: it should have said no
+/// guest.assert_violates(Rule::R4);
+/// ```
 #[derive(Debug)]
 pub struct TestGuest {
     xen: MockXen,

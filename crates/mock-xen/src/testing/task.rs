@@ -7,6 +7,26 @@ use crate::referee::{Asker, Context, RequestId, TaskId, Wish};
 
 /// A task on a vCPU. Every method tells the referee that something begins, runs a closure in which the
 /// batcher does it, and tells what came of it.
+///
+/// ```
+/// use hypercall::{VcpuId, issue_operation};
+/// use mock_xen::{referee::Profile, testing::{TestGuest, update}};
+///
+/// let guest = TestGuest::new(Profile::Strict);
+/// let (task, other) = (guest.task(1, VcpuId::new(0)), guest.task(2, VcpuId::new(0)));
+/// let now = |n: usize| update(guest.slot(n), guest.pte(n));
+/// // A batcher without a queue: everything at once, wherever it is asked.
+/// let issue = |operation: &_| issue_operation(&mut guest.hypervisor(VcpuId::new(0)), operation);
+///
+/// task.enter(|| true);
+/// task.ask(now(0), issue);
+/// task.interrupt(|handler| handler.ask(now(1), issue));
+/// let other = task.switch_to(other, |_| ());
+/// other.ask(now(2), issue);
+/// let task = other.switch_to(task, |_| ());
+/// task.leave(|| true);
+/// guest.assert_clean();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TestTask<'g> {
     guest: &'g TestGuest,

@@ -1,14 +1,18 @@
-//! A kernel of two vCPUs on the mock hypervisor, in one thread of user space: the least that runs the library.
+// A kernel of two vCPUs on the mock hypervisor, in one thread of user space: the least that runs the library. For the
+// examples in its documentation, and for those who start.
 
 use std::cell::{Cell, RefCell};
 
 use crossbeam::utils::CachePadded;
-use hypercall::{Mfn, Pte, PteSlot, VcpuId, VcpuMask};
+use hypercall::{Mfn, Pte, PteFlags, PteSlot, VcpuId, VcpuMask, VirtAddr};
 use mock_xen::{
     MockVcpu,
     testing::{Failed, TestGuest},
 };
-use pv_mmu::{Failures, Platform, Report, VcpuQueue};
+use pv_mmu::{
+    Failures, Platform, Report, VcpuQueue,
+    table::{Alias, TableMemory},
+};
 
 /// What a kernel has for each vCPU; padded, so that no two share a cache line.
 type Vcpu<'g> = CachePadded<RefCell<(VcpuQueue, MockVcpu<'g>)>>;
@@ -62,4 +66,45 @@ impl<'g> Platform for Kernel<'g> {
 pub fn told(left: Result<(), Failures>) -> Vec<Failed> {
     let failed = |failure: &pv_mmu::Failure| Failed { operation: *failure.operation(), errno: failure.errno() };
     left.err().iter().flat_map(|failures| failures.iter().map(failed).collect::<Vec<_>>()).collect()
+}
+
+/// A page of the guest's that can serve as a table, reached where its kernel has it mapped.
+#[derive(Debug)]
+pub struct Page<'g> {
+    guest: &'g TestGuest,
+    frame: Mfn,
+}
+
+impl<'g> Page<'g> {
+    /// Page `number` of `guest`, which nothing else maps writable.
+    ///
+    /// # Panics
+    /// For a page the guest does not have.
+    #[must_use]
+    pub fn new(guest: &'g TestGuest, number: usize) -> Self {
+        Self { guest, frame: guest.page(number) }
+    }
+
+    fn word(&self, index: usize) -> VirtAddr {
+        VirtAddr::unchecked(self.alias().address.value() + 8 * index as u64)
+    }
+}
+
+impl TableMemory for Page<'_> {
+    fn frame(&self) -> Mfn {
+        self.frame
+    }
+
+    fn alias(&self) -> Alias {
+        let address = self.guest.xen().direct_map(self.frame).expect("a page of the guest");
+        Alias { address, writable: Pte::new(self.frame, PteFlags::PRESENT | PteFlags::RW) }
+    }
+
+    fn load(&self, index: usize) -> Pte {
+        Pte::from_bits(self.guest.xen().load(VcpuId::new(0), self.word(index)).expect("it is mapped"))
+    }
+
+    fn store(&mut self, index: usize, pte: Pte) {
+        self.guest.xen().store(VcpuId::new(0), self.word(index), pte.bits()).expect("a draft is mapped writable");
+    }
 }
