@@ -15,7 +15,7 @@
 mod block;
 mod check;
 mod command;
-pub mod layers;
+pub mod dependencies;
 mod walk;
 
 /// What the build script made, to see that it is what the documents say now.

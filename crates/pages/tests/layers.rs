@@ -1,49 +1,19 @@
 //! Data flows downward only: the table of `docs/architecture.md` is what every manifest says.
 
 use std::fs;
-use std::process::Command;
 
 use pages::{
-    layers::{Edge, rows, violations},
+    dependencies::{Edge, packages, rows, violations},
     root,
 };
-use serde_json::Value;
-
-/// Manifests of all workspaces there are.
-const WORKSPACES: [&str; 4] = ["", "crates/pv-mmu-c", "crates/xen-guest/kernel", "fuzz"];
 
 /// All crates, and what their manifests say of one another.
 fn graph() -> (Vec<String>, Vec<Edge>) {
-    let packages: Vec<Value> = WORKSPACES.into_iter().flat_map(packages).collect();
-    let crates: Vec<String> = packages.iter().map(|package| text(&package["name"])).collect();
-    let of = |package: &Value| {
-        let from = text(&package["name"]);
-        let dependencies = package["dependencies"].as_array().unwrap().clone();
-        dependencies.into_iter().map(move |on| Edge {
-            from: from.clone(),
-            to: text(&on["name"]),
-            is_for_tests: on["kind"] == "dev",
-        })
-    };
+    let packages = packages(&root()).unwrap();
+    let crates: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
     let among = |edge: &Edge| crates.contains(&edge.to) && edge.from != edge.to;
-    let edges = packages.iter().flat_map(of).filter(among).collect();
+    let edges = packages.iter().flat_map(|package| package.dependencies.clone()).filter(among).collect();
     (crates, edges)
-}
-
-fn packages(workspace: &str) -> Vec<Value> {
-    let manifest = root().join(workspace).join("Cargo.toml");
-    let mut cargo = Command::new(env!("CARGO"));
-    let told = cargo
-        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
-        .arg(manifest)
-        .output()
-        .unwrap();
-    let metadata: Value = serde_json::from_slice(&told.stdout).unwrap();
-    metadata["packages"].as_array().unwrap().clone()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().into()
 }
 
 fn table() -> Vec<Vec<String>> {

@@ -1,4 +1,10 @@
-//! Who depends on whom, held against the table of `docs/architecture.md`.
+//! What manifests say of one another, and the table of `docs/architecture.md` it is held against.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
 
 /// A crate depends on another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +15,44 @@ pub struct Edge {
     pub to: String,
     /// For its own tests only.
     pub is_for_tests: bool,
+}
+
+/// A package of one of the repository's workspaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// The folder of its manifest.
+    pub folder: PathBuf,
+    /// What it depends on.
+    pub dependencies: Vec<Edge>,
+}
+
+/// Manifests of all workspaces there are.
+const WORKSPACES: [&str; 5] = ["", "ci/guest-archive", "crates/pv-mmu-c", "crates/xen-guest/kernel", "fuzz"];
+
+/// The packages of every workspace of the repository at `root`.
+///
+/// # Errors
+/// Cargo cannot be run, or does not understand a manifest.
+pub fn packages(root: &Path) -> io::Result<Vec<Package>> {
+    let mut found = Vec::new();
+    for workspace in WORKSPACES {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root.join(workspace));
+        let told: Value = serde_json::from_slice(&cargo.output()?.stdout)?;
+        found.extend(told["packages"].as_array().into_iter().flatten().map(package));
+    }
+    Ok(found)
+}
+
+fn package(told: &Value) -> Package {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name = text(&told["name"]);
+    let edge = |on: &Value| Edge { from: name.clone(), to: text(&on["name"]), is_for_tests: on["kind"] == "dev" };
+    let dependencies = told["dependencies"].as_array().into_iter().flatten().map(edge).collect();
+    let folder = Path::new(told["manifest_path"].as_str().unwrap_or_default()).parent().map(Path::to_path_buf);
+    Package { name, folder: folder.unwrap_or_default(), dependencies }
 }
 
 /// The rows of the table in the section `Layers` of a page, from the top: the crates that each names.
