@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What whoever depends on the published crates relies on: each is packaged and builds from its package alone, with every set of
-# features, on the oldest compiler it names, and its public interface is the one in docs/api.
+# features, on the oldest compiler it names, its public interface is the one in docs/api, and whoever builds against the commit in
+# docs/api/baseline builds against this one too, or the version says that he may not.
 #
 #   ci/packages.sh              checks
 #   ci/packages.sh --renew      writes docs/api anew
@@ -34,9 +35,48 @@ check_interface() {
     echo "packages: $1 has $(wc -l < "$now") public items, as kept"
 }
 
-ci/tools.sh cargo-hack cargo-public-api
+# Checks the crate `$1` below the folder `$2` against that below the folder `$3`, with the features that users have.
+compatible() {
+    local features=(--only-explicit-features)
+    [ "$1" != hypercall ] || features+=(--features user-space,xen)
+    [ "$1" != pv-mmu ] || features+=(--features caller-location)
+    local folder="$1"
+    [ "$1" != mock-xen ] || folder=crates/mock-xen
+    cargo semver-checks --manifest-path "$2/$folder/Cargo.toml" --baseline-root "$3/$folder" "${features[@]}" > target/semver/log 2>&1
+}
+
+# What is tracked at commit `$1`, below the folder `$2`.
+unpack() {
+    rm -rf "$2" && mkdir -p "$2"
+    git archive "$1" | tar -x -C "$2"
+}
+
+check_compatibility() {
+    local baseline
+    baseline=$(cat docs/api/baseline)
+    git cat-file -e "$baseline^{commit}" 2> /dev/null ||
+        { echo "packages: docs/api/baseline is $baseline, of which this clone knows nothing: git fetch --unshallow" >&2; exit 1; }
+    unpack "$baseline" target/semver/baseline
+    for crate in "${crates[@]}"; do
+        compatible "$crate" . target/semver/baseline ||
+            { cat target/semver/log; echo "packages: $crate breaks who builds against $baseline: raise its version, or see CONTRIBUTING.md, releases" >&2; exit 1; }
+        echo "packages: $crate is compatible with ${baseline:0:8}:$(grep -o '[0-9]* checks: .*' target/semver/log)"
+    done
+    # The fault that has to be found: a method that is gone.
+    unpack HEAD target/semver/planted
+    sed -i 's/pub const fn is_present/pub(crate) const fn is_present/' target/semver/planted/hypercall/src/pte.rs
+    if compatible hypercall target/semver/planted . || ! grep -q 'Pte::is_present' target/semver/log; then
+        cat target/semver/log
+        echo "packages: a method that is gone is not seen" >&2
+        exit 1
+    fi
+}
+
+ci/tools.sh cargo-hack cargo-public-api cargo-semver-checks
 toolchain nightly
 for crate in "${crates[@]}"; do check_interface "$crate" "${1:-}"; done
+
+check_compatibility
 
 oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 toolchain "$oldest"

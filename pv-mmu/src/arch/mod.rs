@@ -52,6 +52,58 @@ pub trait Deferral<H: ?Sized> {
 }
 
 /// A kernel on such an architecture.
+///
+/// ```
+/// use std::cell::{Cell, RefCell};
+/// use std::convert::Infallible;
+///
+/// use hypercall::TaskContext;
+/// use pv_mmu::{TaskState, arch::{Machine, Region, arm64::{Barriers, Pending}}};
+///
+/// /// An arm64 of one task, which counts its barriers.
+/// #[derive(Default)]
+/// struct Arm { pending: RefCell<Pending>, barriers: Cell<u32> }
+///
+/// impl Barriers for Arm {
+///     fn dsb_ishst(&self) {
+///         self.barriers.set(self.barriers.get() + 1);
+///     }
+///
+///     fn isb(&self) {
+///         self.barriers.set(self.barriers.get() + 1);
+///     }
+/// }
+///
+/// impl Machine for Arm {
+///     type Deferral = Pending;
+///     type Hardware = Self;
+///
+///     fn hardware(&self) -> &Self {
+///         self
+///     }
+///
+///     fn with_deferral<T>(&self, step: impl FnOnce(&mut Pending) -> T) -> T {
+///         step(&mut self.pending.borrow_mut())
+///     }
+///
+///     fn preempt_disable(&self) {}
+///
+///     fn preempt_enable(&self) {}
+///
+///     fn refused(&self, never: Infallible) {
+///         match never {}
+///     }
+/// }
+///
+/// let (arm, mut task, context) = (Arm::default(), TaskState::new(), TaskContext::in_user_space());
+/// let mut region = Region::enter(&arm, &mut task, &context).unwrap();
+/// for _ in 0..512 {
+///     region.after_write(()).unwrap(); // the entry has been made valid by a store
+/// }
+/// assert_eq!(arm.barriers.get(), 0);
+/// region.leave().unwrap();
+/// assert_eq!(arm.barriers.get(), 2, "one `dsb` and one `isb`, for all of them");
+/// ```
 pub trait Machine {
     /// What waits; see [`Preemption`] for whose it is.
     type Deferral: Deferral<Self::Hardware>;
