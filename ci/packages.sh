@@ -70,6 +70,7 @@ check_compatibility() {
         echo "packages: a method that is gone is not seen" >&2
         exit 1
     fi
+    echo "packages: a method that is gone is seen"
 }
 
 ci/tools.sh cargo-hack cargo-public-api cargo-semver-checks
@@ -90,4 +91,13 @@ cargo +"$oldest" hack check --quiet --feature-powerset --no-dev-deps -p hypercal
 packages=()
 for crate in "${crates[@]}"; do packages+=(-p "$crate"); done
 cargo +"$oldest" package --quiet --allow-dirty "${packages[@]}"
-echo "packages: $(ls "$CARGO_TARGET_DIR"/package/*.crate | wc -l) crates build from their packages"
+
+# Whether the package of the crate `$1` has the file `$2`.
+holds() { grep -q "^[^/]*/$2\$" <<< "$(tar -tzf "$CARGO_TARGET_DIR/package/$1"-[0-9]*.crate)"; }
+for crate in "${crates[@]}"; do
+    for file in LICENSE-MIT LICENSE-APACHE README.md Cargo.toml; do
+        holds "$crate" "$file" || { echo "packages: the package of $crate has no $file" >&2; exit 1; }
+    done
+    ! holds "$crate" LICENSE-NONE || { echo "packages: a file that is missing is not seen" >&2; exit 1; }
+done
+echo "packages: ${#crates[@]} crates build from their packages, with licences and readme"
