@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Opens the pages of `pvmmu` in a real Chromium, as a reader would: light and dark, by keys, with no network.
 
     ci/pages.py FOLDER      checks FOLDER/replay.html and FOLDER/violation.html, and leaves screenshots beside them

@@ -65,7 +65,7 @@ fn table(explored: &[Explored]) -> Markup {
                 @for one in explored {
                     tr {
                         th scope="row" { (one.scenario.name) }
-                        td { (one.policy.name()) }
+                        td.name { (one.policy.name()) }
                         td { (one.scenario.about) }
                         td { (one.verdict()) }
                         td { (grouped(one.seen.states)) }

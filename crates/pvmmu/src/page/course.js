@@ -1,14 +1,11 @@
 // Draws the timelines of the page on its canvas, and takes keys, mouse and the buttons of findings. What it shows is
 // in the page; `data-view` and `data-cursor` of the canvas say which part of it is shown, for whoever tests the page.
-(() => {
-"use strict";
 const canvas = document.querySelector("canvas");
-if (!canvas) return;
 const output = document.querySelector("output");
 const choices = [...document.querySelectorAll("input[name=series]")];
 const timelines = JSON.parse(document.getElementById("timelines").textContent).map(unfold);
 
-const LABEL = 76, BAND = 14, STEP = 48, DEPTH = 58, CALLS = 12, GAP = 16, AXIS = 22, TOP = 10;
+const LABEL = 84, BAND = 14, STEP = 48, DEPTH = 58, CALLS = 12, GAP = 16, AXIS = 22, TOP = 10;
 let shown = timelines[0], view = whole(shown), cursor = 0, drag = null;
 
 // Times are stored as differences, names by number.
@@ -33,11 +30,10 @@ function unfold(timeline) {
     regions: slices(vcpu.regions), switches: slices(vcpu.switches), hypercalls: slices(vcpu.hypercalls),
     tasks: slices(vcpu.tasks), steps: slices(vcpu.steps), depth: depth(vcpu.depth),
   }));
-  const most = Math.max(1, ...vcpus.map((vcpu) => vcpu.depth.reduce((most, point) => Math.max(most, point.value), 0)));
   const marks = timeline.marks.map(([at, vcpu, text]) => ({ at, vcpu, text })).sort((one, other) => one.at - other.at);
   const hypercalls = vcpus.flatMap((vcpu) => vcpu.hypercalls.map((call) => call.from)).sort((one, other) => one - other);
   const hasSteps = vcpus.some((vcpu) => vcpu.steps.length > 0);
-  return { name: timeline.name, unit: timeline.unit, end: Math.max(1, timeline.end), vcpus, marks, hypercalls, most, hasSteps };
+  return { name: timeline.name, unit: timeline.unit, end: Math.max(1, timeline.end), vcpus, marks, hypercalls, hasSteps };
 }
 
 function whole(timeline) {
@@ -71,7 +67,7 @@ function draw() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue("--" + name).trim();
   const toX = (at) => LABEL + (at - view.from) / (view.to - view.from) * (width - LABEL - 8);
-  const paint = { pen, colour, toX, right: width - 8 };
+  const paint = { pen, colour, toX, right: width - 8, most: deepest() };
   shown.vcpus.forEach((vcpu, number) => lane(paint, vcpu, number, TOP + number * laneHeight()));
   marks(paint, height);
   axis(paint, height);
@@ -79,6 +75,17 @@ function draw() {
   canvas.dataset.view = view.from + " " + view.to;
   canvas.dataset.cursor = cursor;
   document.documentElement.dataset.drawn = shown.name;
+}
+
+// The most that is queued on any vCPU in what is shown.
+function deepest() {
+  let most = 1;
+  for (const { depth } of shown.vcpus) {
+    const before = firstFrom(depth, view.from) - 1;
+    if (before >= 0) most = Math.max(most, depth[before].value);
+    for (const { value } of visible(depth)) most = Math.max(most, value);
+  }
+  return most;
 }
 
 function line({ pen, right }, x, from, to, colour, width) {
@@ -154,10 +161,10 @@ function wrapped(pen, text, width) {
 }
 
 // A column of the canvas is as high as the most that was queued within it.
-function depth({ pen, colour, toX, right }, points, top) {
-  const base = top + DEPTH, toY = (value) => base - value / shown.most * (DEPTH - 6);
+function depth({ pen, colour, toX, right, most: deepest }, points, top) {
+  const base = top + DEPTH, toY = (value) => base - value / deepest * (DEPTH - 6);
   pen.fillStyle = colour("dim");
-  pen.fillText(shown.most + " queued", 8, top + 12);
+  pen.fillText(deepest + " queued", 8, top + 12);
   pen.fillRect(LABEL, base, right - LABEL, 1);
   pen.fillStyle = colour("depth");
   for (let i = Math.max(0, firstFrom(points, view.from) - 1); i < points.length && points[i].from <= view.to;) {
@@ -318,4 +325,3 @@ new ResizeObserver(draw).observe(canvas.parentElement);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 if (shown.marks.length > 0) cursor = shown.marks[0].at;
 show();
-})();

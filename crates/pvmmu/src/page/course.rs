@@ -82,7 +82,8 @@ fn timeline(timelines: &[&Timeline]) -> Markup {
                 p { (timeline.name()) ": " (grouped(timeline.left_out())) " moments beyond what a page can hold are not drawn." }
             }
             script type="application/json" id="timelines" { (PreEscaped(embedded(&Value::from(data)))) }
-            script { (PreEscaped(SCRIPT)) }
+            // A module runs when all of the page is there.
+            script type="module" { (PreEscaped(SCRIPT)) }
         }
     }
 }
