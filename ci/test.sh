@@ -37,6 +37,10 @@ step "the kernel for the real Xen: formatting, lints, and nothing below the stac
 ci/xen-kernel.sh
 step "the face for kernels in C"
 ci/c-face.sh
+step "reports for pipelines, against their schema"
+ci/junit.sh
+step "pages, in a real Chromium"
+ci/pages.sh
 step "house rules"
 ci/house.py
 step "the main job"

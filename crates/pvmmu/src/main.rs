@@ -13,11 +13,15 @@ mod documented;
 mod explore;
 mod input;
 mod measured;
+mod page;
 mod programs;
 mod replay;
 mod scale;
+mod sizes;
 mod soak;
 mod style;
+mod suites;
+mod timeline;
 mod verdict;
 
 use std::io::{self, Write};
@@ -43,7 +47,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
         Some(Command::Explore(args)) => explore::run(args)?,
-        Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        Some(Command::Check(args)) => check::run(args)?,
         Some(Command::Soak(args)) => soak::run(args)?,
         Some(Command::Conform(args)) => conform::run(args)?,
         Some(Command::Run(args)) => programs::run(args)?,

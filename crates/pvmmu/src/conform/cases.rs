@@ -1,6 +1,7 @@
 //! The cases, on both.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
@@ -8,15 +9,16 @@ use xen_conform::{CaseVerdict, Verdict as Answered, cases, run_cases};
 use xen_program::text::Unproved;
 use xen_program::{Cases, Mode};
 
-use super::with_pair;
-use crate::cli::Format;
+use super::{page, with_pair};
+use crate::cli::{ReportFormat, command};
+use crate::suites::{Case, Ending, Suite, junit};
 use crate::verdict::Verdict;
 
 /// Runs every case that a lone dom0 can run on both, and lists the others.
 ///
 /// # Errors
 /// Real Xen cannot be had or does not run.
-pub(super) fn run(format: Format) -> Result<(String, Verdict)> {
+pub(super) fn run(format: ReportFormat) -> Result<(String, Verdict)> {
     let Cases { cases, unproved } = cases();
     let [mock, xen] = with_pair(|pair| {
         let run = |executor| run_cases(executor, Mode::None, cases.clone());
@@ -24,8 +26,10 @@ pub(super) fn run(format: Format) -> Result<(String, Verdict)> {
     })?;
     let clean = mock.iter().chain(&xen).all(|case| case.verdict == Answered::Met);
     let text = match format {
-        Format::Text => text(&mock, &xen, &unproved),
-        Format::Json => json(&mock, &xen, &unproved),
+        ReportFormat::Text => text(&mock, &xen, &unproved),
+        ReportFormat::Json => json(&mock, &xen, &unproved),
+        ReportFormat::Junit => junit(&[suite("mock", &mock, &unproved), suite("real Xen", &xen, &unproved)])?,
+        ReportFormat::Html => html(&mock, &xen, &unproved),
     };
     Ok((text, Verdict::of(clean)))
 }
@@ -57,6 +61,32 @@ fn text(mock: &[CaseVerdict], xen: &[CaseVerdict], unproved: &[Unproved]) -> Str
         let _ = writeln!(text, "  {name}: {reason}");
     }
     text
+}
+
+/// Every case on one side; what no lone dom0 can run counts as left out.
+fn suite(side: &str, verdicts: &[CaseVerdict], unproved: &[Unproved]) -> Suite {
+    let ran = verdicts.iter().map(|verdict| {
+        let unmet: Vec<String> =
+            unmet(std::slice::from_ref(verdict)).map(|(_, title, why)| format!("{title}: {why}")).collect();
+        Case::of(&verdict.case.name, "case", &unmet)
+    });
+    let left_out = unproved.iter().map(|Unproved { name, reason }| Case {
+        name: name.clone(),
+        ending: Ending::NotJudged(reason.clone()),
+        took: Duration::ZERO,
+    });
+    Suite { name: format!("cases on the {side}"), cases: ran.chain(left_out).collect() }
+}
+
+fn html(mock: &[CaseVerdict], xen: &[CaseVerdict], unproved: &[Unproved]) -> String {
+    let side = |name: &str, verdicts: &[CaseVerdict]| format!("{name}: {} of {} met", met(verdicts), verdicts.len());
+    let facts = [side("mock", mock), side("real Xen", xen), format!("{} no lone dom0 can run", unproved.len())];
+    let of = |side: &'static str, verdicts| {
+        let told = move |(name, title, why)| (format!("{name} on the {side}"), format!("{title}\n{why}"));
+        unmet(verdicts).map(told).collect::<Vec<_>>()
+    };
+    let found = [of("mock", mock), of("real Xen", xen)].concat();
+    page::of("the cases", Verdict::of(found.is_empty()), &facts, &command(), &found)
 }
 
 fn json(mock: &[CaseVerdict], xen: &[CaseVerdict], unproved: &[Unproved]) -> String {

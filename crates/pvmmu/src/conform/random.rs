@@ -4,16 +4,18 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum as _;
 use serde_json::json;
 use xen_conform::{ConformReport, Divergence, Settings, conform, named};
 
-use super::with_pair;
-use crate::cli::{ConformArgs, Format, Preempt};
+use super::{page, with_pair};
+use crate::cli::{ConformArgs, Preempt, ReportFormat, command};
 use crate::input::bar;
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Suite, junit};
 use crate::verdict::Verdict;
 
 /// Operations from which on a bar is shown.
@@ -33,8 +35,10 @@ pub(super) fn run(args: &ConformArgs) -> Result<(String, Verdict)> {
     bar.finish_and_clear();
     let saved = save(&report.divergences, args.preempt, &args.save)?;
     let text = match args.format {
-        Format::Text => text(&report, seed, args.preempt, &saved),
-        Format::Json => json(&report, seed, args.preempt, &saved)?,
+        ReportFormat::Text => text(&report, seed, args.preempt, &saved),
+        ReportFormat::Json => json(&report, seed, args.preempt, &saved)?,
+        ReportFormat::Junit => junit(&[suite(&report, seed, args.preempt)])?,
+        ReportFormat::Html => html(&report, seed, args.preempt),
     };
     Ok((text, Verdict::of(report.divergences.is_empty())))
 }
@@ -86,6 +90,36 @@ fn text(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) 
         let _ = writeln!(text, "{found}saved: pvmmu conform --program {} --preempt {}", path.display(), name(preempt));
     }
     text
+}
+
+/// One case for all programs that were answered alike, and one for each that was not.
+fn suite(report: &ConformReport, seed: u64, preempt: Preempt) -> Suite {
+    let (ops, programs) = (report.ops, report.programs);
+    let alike = Case::of(&format!("{ops} operations in {programs} programs ran on both"), "divergence", &[]);
+    let differ = report.divergences.iter().map(|Divergence { number, found, .. }| {
+        Case::of(&format!("program {number}"), "divergence", &[found.to_string()])
+    });
+    let left_out = report.unmodelled.iter().map(|(what, count)| Case {
+        name: format!("{count} programs with {what}"),
+        ending: Ending::NotJudged("the mock does not model it".into()),
+        took: Duration::ZERO,
+    });
+    let cases = [alike].into_iter().chain(differ).chain(left_out).collect();
+    Suite { name: format!("seed {seed}, preempt {}", name(preempt)), cases }
+}
+
+fn html(report: &ConformReport, seed: u64, preempt: Preempt) -> String {
+    let named = named(&report.outcomes);
+    let facts = [
+        format!("{} operations in {} programs", grouped(report.ops), grouped(report.programs)),
+        format!("{} boots of real Xen", grouped(report.boots)),
+        format!("{} programs left out", grouped(report.unmodelled.values().sum())),
+        format!("{} of {} named outcomes reached", named.reached, named.reached + named.missed.len()),
+    ];
+    let told = |divergence: &Divergence| (format!("Program {}", divergence.number), divergence.found.to_string());
+    let found: Vec<_> = report.divergences.iter().map(told).collect();
+    let subject = format!("random programs of seed {seed}, preempt {}", name(preempt));
+    page::of(&subject, Verdict::of(found.is_empty()), &facts, &command(), &found)
 }
 
 fn json(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) -> Result<String> {

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use arch_model::{Bug, Design, Model, Outcome, bugs};
 use guest_model::Scenario;
+use maud::html;
 use serde_json::json;
 
 use super::{ExploreArgs, exhibits};
-use crate::cli::Format;
+use crate::cli::{ReportFormat, command};
+use crate::page::{heading, page};
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Finding, Suite, junit};
 use crate::verdict::Verdict;
 
 /// Deviations on one way, unless asked otherwise; S60 chooses its programs besides, and has one.
@@ -46,11 +49,14 @@ pub(super) fn run(args: &ExploreArgs, arch: &str) -> Result<(String, Verdict)> {
             explored.extend(designs.into_iter().map(|design| explore(args, model, design, &scenario)));
         }
     }
+    let verdict = Verdict::of(explored.iter().all(|explored| explored.outcome.found.is_none()));
     let text = match args.format {
-        Format::Text => text(&explored),
-        Format::Json => serde_json::to_string_pretty(&json(&explored))? + "\n",
+        ReportFormat::Text => text(&explored),
+        ReportFormat::Json => serde_json::to_string_pretty(&json(&explored))? + "\n",
+        ReportFormat::Junit => junit(&suites(&explored))?,
+        ReportFormat::Html => html(&explored, verdict),
     };
-    Ok((text, Verdict::of(explored.iter().all(|explored| explored.outcome.found.is_none()))))
+    Ok((text, verdict))
 }
 
 /// Scenarios, and the designs each is run on.
@@ -121,6 +127,52 @@ fn text(explored: &[Explored]) -> String {
     let ways = explored.iter().map(|explored| explored.outcome.schedules).sum();
     let run = explored.iter().filter(|explored| explored.outcome.applies).count();
     text + &format!("{run} explorations, {} ways\n", grouped(ways))
+}
+
+/// A suite for each architecture.
+fn suites(explored: &[Explored]) -> Vec<Suite> {
+    let of = |explored: &[Explored]| Suite {
+        name: format!("explore {}", explored[0].model.name()),
+        cases: explored.iter().map(Explored::case).collect(),
+    };
+    explored.chunk_by(|one, next| one.model.name() == next.model.name()).map(of).collect()
+}
+
+impl Explored {
+    fn case(&self) -> Case {
+        let ending = match &self.outcome.found {
+            _ if !self.outcome.applies => Ending::NotJudged("means nothing on this architecture".into()),
+            None => Ending::Clean,
+            Some((found, schedule, log)) => Ending::Found(Finding {
+                kind: found.rule.map_or_else(|| "no end".into(), |rule| rule.to_string()),
+                what: found.to_string(),
+                detail: format!("schedule {schedule}\n{}", log.join("\n")),
+            }),
+        };
+        Case { name: format!("{} on {}", self.scenario.name, self.design.name()), ending, took: self.took }
+    }
+}
+
+fn html(explored: &[Explored], verdict: Verdict) -> String {
+    let found = explored.iter().filter_map(|one| one.outcome.found.as_ref().map(|found| (one, found)));
+    let ways = explored.iter().map(|explored| explored.outcome.schedules).sum();
+    let facts = [format!("{} explorations", explored.len()), format!("{} ways", grouped(ways))];
+    let body = html! {
+        (heading("Every interleaving where invalidations wait", "scenarios on other architectures", verdict, &facts))
+        p { code { (command()) } }
+        @for (one, (found, schedule, log)) in found {
+            section {
+                h2 { (one.scenario.name) " on " (one.design.name()) ", " (one.model.name()) }
+                div.finding { strong { (found) } p { "Schedule " code { (schedule) } } }
+                pre { (log.join("\n")) }
+            }
+        }
+        section {
+            h2 { "What was explored" }
+            pre { (text(explored)) }
+        }
+    };
+    page("pvmmu explore --arch", &body)
 }
 
 fn json(explored: &[Explored]) -> serde_json::Value {

@@ -2,7 +2,8 @@
 //! that had the bug.
 
 mod arch;
-mod perfetto;
+mod course;
+mod page;
 mod report;
 
 use std::path::PathBuf;
@@ -16,7 +17,9 @@ use guest_model::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::Format;
+use crate::cli::{ReportFormat, command};
+use crate::suites::junit;
+use crate::timeline::perfetto;
 use crate::verdict::Verdict;
 use report::Explored;
 
@@ -77,7 +80,7 @@ pub(crate) struct ExploreArgs {
     perfetto: Option<PathBuf>,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
-    format: Format,
+    format: ReportFormat,
 }
 
 /// Explores, and renders what was found.
@@ -105,8 +108,10 @@ pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
         write_perfetto(file, &explored)?;
     }
     let text = match args.format {
-        Format::Text => report::text(&explored),
-        Format::Json => report::json(&explored)?,
+        ReportFormat::Text => report::text(&explored),
+        ReportFormat::Json => report::json(&explored)?,
+        ReportFormat::Junit => junit(&report::suites(&explored))?,
+        ReportFormat::Html => page::of(&explored, &command()),
     };
     Ok((text, Verdict::of(explored.iter().all(|explored| explored.fault.is_none()))))
 }
@@ -204,6 +209,5 @@ fn progress(scenario: &Scenario, policy: Policy) -> ProgressBar {
 fn write_perfetto(file: &std::path::Path, explored: &[Explored]) -> Result<()> {
     let shown = explored.iter().find(|explored| !explored.moments.is_empty());
     let shown = shown.context("there is no way to write: nothing was found; go one with --schedule")?;
-    let trace = perfetto::trace(&shown.moments, shown.scenario.programs.len());
-    std::fs::write(file, trace).with_context(|| format!("cannot write {}", file.display()))
+    std::fs::write(file, perfetto([&course::of(shown)])).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -9,6 +9,7 @@ use guest_model::{Exhibit, Fault, Moment, Policy, Scenario, Seen, text as pictur
 use serde_json::{Map, Value, json};
 
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Finding, Suite};
 
 /// One scenario on one design.
 pub(super) struct Explored {
@@ -58,14 +59,45 @@ fn rate(states: u64, time: Duration) -> u64 {
 }
 
 impl Explored {
-    fn write(&self, out: &mut String) {
-        let Self { scenario, policy, seen, .. } = self;
-        let verdict = match &self.fault {
+    /// Scenario and design.
+    pub(super) fn name(&self) -> String {
+        format!("{} on {}", self.scenario.name, self.policy.name())
+    }
+
+    /// What came of it, in words.
+    pub(super) fn verdict(&self) -> String {
+        match &self.fault {
             Some(fault) => format!("broken: {}", fault.found),
             None if self.complete => "clean, complete within its bounds".into(),
             None => "clean as far as gone".into(),
+        }
+    }
+
+    /// The command that goes the way of the fault again; empty without one.
+    pub(super) fn again(&self) -> String {
+        let again = |fault: &Fault| {
+            let (name, policy) = (&self.scenario.name, self.policy.name());
+            format!("pvmmu explore {name} --policy {policy} --schedule {}", fault.schedule)
         };
-        let _infallible = writeln!(out, "{:<8} {:<17} {verdict}", scenario.name, policy.name());
+        self.fault.as_ref().map(again).unwrap_or_default()
+    }
+
+    /// For an account of tests.
+    fn case(&self) -> Case {
+        let ending = match &self.fault {
+            None => Ending::Clean,
+            Some(fault) => Ending::Found(Finding {
+                kind: fault.found.rule().map_or_else(|| "no end".into(), |rule| rule.to_string()),
+                what: fault.found.to_string(),
+                detail: format!("{}\n\n{}", self.again(), picture(&self.moments, self.scenario.tasks())),
+            }),
+        };
+        Case { name: self.name(), ending, took: self.time }
+    }
+
+    fn write(&self, out: &mut String) {
+        let Self { scenario, policy, seen, .. } = self;
+        let _infallible = writeln!(out, "{:<8} {:<17} {}", scenario.name, policy.name(), self.verdict());
         let choices: Vec<String> =
             seen.choices.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{kind} {}", grouped(n))).collect();
         let _infallible = writeln!(
@@ -125,6 +157,11 @@ impl Explored {
             "seconds": self.time.as_secs_f64(),
         })
     }
+}
+
+/// One suite, a case for each scenario on each design.
+pub(super) fn suites(explored: &[Explored]) -> Vec<Suite> {
+    vec![Suite { name: "explore".into(), cases: explored.iter().map(Explored::case).collect() }]
 }
 
 pub(super) fn json(explored: &[Explored]) -> Result<String> {
