@@ -89,6 +89,12 @@ impl Block {
         self.info.split(',').next().unwrap_or_default()
     }
 
+    /// The code, with lines that end in a backslash joined to the next.
+    #[must_use]
+    pub fn joined(&self) -> String {
+        self.code.replace("\\\n", " ")
+    }
+
     /// What the mark says of `word`: what follows it.
     #[must_use]
     pub fn marked(&self, word: &str) -> Option<&str> {

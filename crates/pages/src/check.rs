@@ -124,8 +124,8 @@ fn of_block(root: &Path, page: &Page, block: &Block) -> Option<Problem> {
         _ if block.marked("file").is_some() => None,
         "rust" => block.info.contains("ignore").then_some(Problem::Ignored),
         "console" if block.marked("run").is_none() => {
-            let output = block.code.lines().find(|line| !line.starts_with("$ "))?;
-            Some(Problem::UncomparedOutput(output.into()))
+            let output = block.joined().lines().find(|line| !line.starts_with("$ "))?.to_owned();
+            Some(Problem::UncomparedOutput(output))
         }
         "console" | "sh" => None,
         _ => Some(Problem::Untested(block.info.clone())),

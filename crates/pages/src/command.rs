@@ -142,8 +142,8 @@ fn is_shell(block: &Block) -> bool {
 
 fn lines(block: &Block) -> Vec<(usize, String, bool)> {
     let prompt = if block.language() == "console" { "$ " } else { "" };
-    let numbered =
-        block.code.lines().enumerate().filter_map(|(number, text)| Some((number, text.strip_prefix(prompt)?)));
+    let code = block.joined();
+    let numbered = code.lines().enumerate().filter_map(|(number, text)| Some((number, text.strip_prefix(prompt)?)));
     numbered.map(|(number, text)| (block.line + 1 + number, text.into(), false)).collect()
 }
 

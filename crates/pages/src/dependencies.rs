@@ -22,8 +22,10 @@ pub struct Edge {
 pub struct Package {
     /// Its name.
     pub name: String,
-    /// The folder of its manifest.
-    pub folder: PathBuf,
+    /// What code calls its library.
+    pub library: String,
+    /// The folders its code is in: that of its manifest, and others that its targets lie in.
+    pub folders: Vec<PathBuf>,
     /// What it depends on.
     pub dependencies: Vec<Edge>,
 }
@@ -48,11 +50,24 @@ pub fn packages(root: &Path) -> io::Result<Vec<Package>> {
 
 fn package(told: &Value) -> Package {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let name = text(&told["name"]);
+    let folder = |value: &Value| Path::new(value.as_str().unwrap_or_default()).parent().map(Path::to_path_buf);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let (name, targets) = (text(&told["name"]), list(&told["targets"]));
     let edge = |on: &Value| Edge { from: name.clone(), to: text(&on["name"]), is_for_tests: on["kind"] == "dev" };
-    let dependencies = told["dependencies"].as_array().into_iter().flatten().map(edge).collect();
-    let folder = Path::new(told["manifest_path"].as_str().unwrap_or_default()).parent().map(Path::to_path_buf);
-    Package { name, folder: folder.unwrap_or_default(), dependencies }
+    let is_library = |target: &&Value| list(&target["kind"]).iter().any(|kind| kind == "lib" || kind == "staticlib");
+    let library =
+        targets.iter().find(is_library).map_or_else(|| name.replace('-', "_"), |target| text(&target["name"]));
+    let own = folder(&told["manifest_path"]).unwrap_or_default();
+    let elsewhere =
+        targets.iter().filter_map(|target| folder(&target["src_path"])).filter(|path| !path.starts_with(&own));
+    let mut folders: Vec<PathBuf> = elsewhere.collect();
+    folders.insert(0, own.clone());
+    Package {
+        library,
+        folders,
+        dependencies: list(&told["dependencies"]).iter().map(edge).collect(),
+        name: name.clone(),
+    }
 }
 
 /// The rows of the table in the section `Layers` of a page, from the top: the crates that each names.

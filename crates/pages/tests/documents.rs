@@ -68,6 +68,7 @@ fn what_is_marked_is_taken_for_what_it_is() {
         "<!-- untested: needs a kernel of Linux -->\n```sh\nmake\n```",
         "<!-- tested by ci/c-face.sh -->\n```c\nx\n```",
         "```console\n$ ci/bench.sh --instructions # counts\n```",
+        "```console\n$ ci/bench.sh \\\n    --instructions\n```",
         "<!-- file: src/lib.rs -->\n```rust\nx\n```",
     ];
     for text in texts {
