@@ -50,7 +50,7 @@ pub fn packages(root: &Path) -> io::Result<Vec<Package>> {
 
 fn package(told: &Value) -> Package {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let folder = |value: &Value| Path::new(value.as_str().unwrap_or_default()).parent().map(Path::to_path_buf);
+    let folder = |value: &Value| Path::new(value.as_str()?).parent()?.canonicalize().ok();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let (name, targets) = (text(&told["name"]), list(&told["targets"]));
     let edge = |on: &Value| Edge { from: name.clone(), to: text(&on["name"]), is_for_tests: on["kind"] == "dev" };
