@@ -155,10 +155,12 @@ fn is_command(text: &str) -> bool {
     text.starts_with("pvmmu ") || text.starts_with("cargo run ") || text.starts_with("cargo test -p") || is_script(text)
 }
 
-/// The words of each of the commands that a line joins.
+/// The words of each of the commands that a line joins, without what becomes of their output.
 fn split(line: &str) -> Option<Vec<Vec<String>>> {
     let plain = line.replace(['(', ')'], " ");
     let words = shlex::split(&plain)?;
-    let parts = words.split(|word| word == "&&").map(<[String]>::to_vec);
+    let is_joint = |word: &String| ["&&", "||", "|", ";"].contains(&&**word);
+    let is_said = |word: &&String| ![">", ">>", "2>", "<"].contains(&&***word);
+    let parts = words.split(is_joint).map(|words| words.iter().take_while(is_said).cloned().collect::<Vec<_>>());
     Some(parts.filter(|words| !words.is_empty()).collect())
 }
