@@ -8,9 +8,9 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::ReadError;
 use crate::event::Event;
-use crate::ftrace::FtraceReader;
 use crate::native;
 use crate::summary::Summary;
+use crate::text::TextReader;
 
 /// What every gzip stream begins with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -24,7 +24,7 @@ type Input<'a> = BufReader<Box<dyn Read + 'a>>;
 pub struct EventReader<'a>(Form<'a>);
 
 enum Form<'a> {
-    Ftrace(FtraceReader<Input<'a>>),
+    Text(TextReader<Input<'a>>),
     Native(native::Reader<Input<'a>>),
 }
 
@@ -37,7 +37,7 @@ pub fn open(path: &Path) -> Result<EventReader<'static>, ReadError> {
 }
 
 impl<'a> EventReader<'a> {
-    /// Reads from `input`: ftrace text or a native trace, plain or gzip. What is neither is read as text, and refused
+    /// Reads from `input`: the text of a trace or a native one, plain or gzip. What is neither is read as text, and refused
     /// with the line that is none.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl<'a> EventReader<'a> {
         Ok(Self(if first == native::MAGIC {
             Form::Native(native::Reader::new(input))
         } else {
-            Form::Ftrace(FtraceReader::new(input))
+            Form::Text(TextReader::new(input))
         }))
     }
 
@@ -70,7 +70,7 @@ impl<'a> EventReader<'a> {
     #[must_use]
     pub fn summary(&self) -> &Summary {
         match &self.0 {
-            Form::Ftrace(reader) => reader.summary(),
+            Form::Text(reader) => reader.summary(),
             Form::Native(reader) => reader.summary(),
         }
     }
@@ -81,7 +81,7 @@ impl Iterator for EventReader<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Form::Ftrace(reader) => reader.next(),
+            Form::Text(reader) => reader.next(),
             Form::Native(reader) => reader.next(),
         }
     }

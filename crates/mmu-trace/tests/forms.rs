@@ -64,7 +64,7 @@ fn a_native_trace_names_what_is_wrong_with_it() {
         bytes[at] ^= 1;
         bytes
     };
-    assert!(matches!(fault(&changed(7)), NativeFault::Version { found: 0, known: native::VERSION }));
+    assert!(matches!(fault(&changed(7)), NativeFault::Version { found: 3, known: native::VERSION }));
     assert!(matches!(fault(&changed(20)), NativeFault::Checksum { .. }));
     assert!(matches!(fault(&whole[..whole.len() - 1]), NativeFault::Cut));
     assert!(matches!(fault(&[whole.as_slice(), b"x"].concat()), NativeFault::Trailing));
