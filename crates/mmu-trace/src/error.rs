@@ -29,7 +29,7 @@ pub enum ReadError {
     },
     /// There is nothing to read.
     #[error(
-        "the input is empty: expected the text of tracing/trace, `trace-cmd report -R` or `perf script -s perf-fields.py`, or a native trace, plain or gzip"
+        "the input is empty: expected the text of tracing/trace, `trace-cmd report -l -r '.*'` or `perf script -s perf-fields.py`, or a native trace, plain or gzip"
     )]
     Empty,
     /// The unpacked input is packed again.
@@ -66,7 +66,7 @@ pub enum TextFault {
     },
     /// Nothing of the first line tells what the text is.
     #[error(
-        "neither the text of `tracing/trace` nor of `trace-cmd report -R` nor of `perf script -s perf-fields.py`, nor a \
+        "neither the text of `tracing/trace` nor of `trace-cmd report -l -r '.*'` nor of `perf script -s perf-fields.py`, nor a \
          native trace"
     )]
     NoForm,
@@ -139,7 +139,7 @@ pub enum TextFault {
     /// An event's fields were put into words by a tool that does not know the kernel's.
     #[error(
         "`{event}` is not printed as fields: trace-cmd and perf cannot put it into words rightly, print with `trace-cmd \
-         report -R -l` or `perf script -s perf-fields.py`"
+         report -l -r '.*'` or `perf script -s perf-fields.py`"
     )]
     Rendered {
         /// The event.
