@@ -204,9 +204,10 @@ impl Scan {
                 if let EventKind::SchedSwitch { next, .. } = kind {
                     self.seats.switch(vcpu, next);
                 }
-                self.account(&kind);
                 let event = Event { line: number, stamp, vcpu, task, flags, kind };
-                return self.once(form, event).map(Some);
+                self.once(form, &event)?;
+                self.account(&event.kind);
+                return Ok(Some(event));
             }
             Meaning::NotNeeded => self.summary.ignored += 1,
             Meaning::Unknown => self.summary.note_unknown(number, name),
@@ -216,14 +217,13 @@ impl Scan {
 
     /// perf can record an event twice. A clock may stand for a while, but between two events of one vCPU that are alike
     /// there are always others.
-    fn once(&mut self, form: Form, event: Event) -> Result<Event, TextFault> {
-        if form == Form::Perf {
-            let last = self.last.insert(event.vcpu, event.clone());
-            if last.is_some_and(|last| Event { line: event.line, ..last } == event) {
-                return Err(TextFault::Repeated);
-            }
+    fn once(&mut self, form: Form, event: &Event) -> Result<(), TextFault> {
+        if form != Form::Perf {
+            return Ok(());
         }
-        Ok(event)
+        let last = self.last.insert(event.vcpu, event.clone());
+        let again = last.is_some_and(|last| Event { line: event.line, ..last } == *event);
+        if again { Err(TextFault::Repeated) } else { Ok(()) }
     }
 
     fn account(&mut self, kind: &EventKind) {
