@@ -157,12 +157,17 @@ proptest! {
     }
 
     #[test]
-    fn a_line_of_another_form_is_an_error(forms in (0..3usize, 1..3usize), at in 100..1000usize, line in any::<Index>()) {
+    fn a_line_of_another_form_is_an_error(
+        forms in (0..3usize, 1..3usize),
+        at in 100..1000usize,
+        line in any::<Index>(),
+    ) {
         let (own, other) = (&FORMS[forms.0], &FORMS[(forms.0 + forms.1) % 3]);
         // Without what counts the entries, and without the one event that all print alike.
         let own = if forms.0 == 0 { &own[4..][..at] } else { &own[..at] };
-        let other: Vec<_> = other[4..].iter().filter(|line| !line.windows(5).any(|at| at == b"fault")).collect();
-        let text = [own.concat(), stamped(line.get(&other), 900_000_000)].concat();
+        let other: Vec<&Vec<u8>> = other[4..].iter().filter(|line| !line.windows(5).any(|word| *word == *b"fault")).collect();
+        let line: &Vec<u8> = line.get(&other);
+        let text = [own.concat(), stamped(line, 900_000_000)].concat();
         prop_assert!(digest(&own.concat()).is_ok());
         prop_assert!(digest(&text).is_err());
     }

@@ -335,4 +335,18 @@ mod tests {
         script.push(EventKind::SetPte { slot: at(5, 2), value: Some(0x8067), raw: mfn(9) << 12 | 0x67 });
         assert!(learn(&script).is_err());
     }
+
+    #[test]
+    fn a_frame_of_which_only_the_mfn_shows_gets_a_pfn_of_its_own() {
+        let mut script = Script::default();
+        let bare = |slot, mfn: u64| EventKind::SetPte { slot, value: None, raw: entry(mfn, 0x67) };
+        script.set_pte(5, 1, 8, 0x67);
+        script.push(bare(at(5, 2), mfn(8))).push(bare(at(5, 3), 0x7777)).push(bare(at(5, 4), 0xfee00));
+        script.push(EventKind::SetPte { slot: at(5, 5), value: None, raw: 0 });
+        let frames = learn(&script).unwrap();
+        assert_eq!(frames.machine(Pfn::new(9)), Mfn::new(0x7777), "the first that nothing else has");
+        assert_eq!(frames.machine(Pfn::new(8)), Mfn::new(mfn(8)), "what is known keeps its name");
+        assert_eq!(frames.devices().collect::<Vec<_>>(), [Mfn::new(0xfee00)]);
+        assert_eq!(frames.memory().count(), 3);
+    }
 }
