@@ -29,12 +29,21 @@ pub enum ReadError {
     },
     /// There is nothing to read.
     #[error(
-        "the input is empty: expected the text of tracing/trace, `trace-cmd report -l -r '.*'` or `perf script -s perf-fields.py`, or a native trace, plain or gzip"
+        "the input is empty: expected the text of tracing/trace, `trace-cmd report -l -r '.*'` or `perf script -s \
+         perf-fields.py`, or a native trace, plain or gzip"
     )]
     Empty,
     /// The unpacked input is packed again.
     #[error("gzip inside gzip: unpack the trace once by hand")]
     NestedGzip,
+    /// What trace-cmd or perf recorded, not yet printed.
+    #[error("this is a recording of {tool} itself: print it with `{command}`, and read what that prints")]
+    Recording {
+        /// Who recorded it.
+        tool: &'static str,
+        /// What prints it.
+        command: &'static str,
+    },
     /// The input cannot be opened, or not even its first bytes be read.
     #[error("cannot read the input: {0}")]
     Open(io::Error),

@@ -15,6 +15,12 @@ use crate::text::TextReader;
 /// What every gzip stream begins with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// What the recordings of the tools begin with, whose they are, and what prints them.
+const RECORDINGS: [(&[u8], &str, &str); 2] = [
+    (b"\x17\x08\x44trac", "trace-cmd", "trace-cmd report -l -r '.*' -i FILE"),
+    (b"PERFILE", "perf", "perf script --show-lost-events -s perf-fields.py -i FILE"),
+];
+
 /// How much is read at once, in bytes.
 const BUFFER: usize = 64 * 1024;
 
@@ -41,7 +47,7 @@ impl<'a> EventReader<'a> {
     /// with the line that is none.
     ///
     /// # Errors
-    /// [`ReadError::Empty`], [`ReadError::NestedGzip`], and [`ReadError::Open`] if the first bytes cannot be read.
+    /// [`ReadError::Empty`], [`ReadError::NestedGzip`], [`ReadError::Recording`], and [`ReadError::Open`] if the first bytes cannot be read.
     pub fn new(input: impl Read + 'a) -> Result<Self, ReadError> {
         let (first, input) = peek(Box::new(input))?;
         if !first.starts_with(&GZIP_MAGIC) {
@@ -57,6 +63,9 @@ impl<'a> EventReader<'a> {
     fn plain(first: &[u8], input: Box<dyn Read + 'a>) -> Result<Self, ReadError> {
         if first.is_empty() {
             return Err(ReadError::Empty);
+        }
+        if let Some((_, tool, command)) = RECORDINGS.iter().find(|(magic, ..)| first.starts_with(magic)) {
+            return Err(ReadError::Recording { tool, command });
         }
         let input = BufReader::with_capacity(BUFFER, input);
         Ok(Self(if first == native::MAGIC {

@@ -43,8 +43,11 @@ fn what_is_no_trace_is_refused() {
     assert!(matches!(events(b""), Err(ReadError::Empty)));
     assert!(matches!(events(&packed(b"")), Err(ReadError::Empty)));
     assert!(matches!(events(&packed(&packed(TEXT))), Err(ReadError::NestedGzip)));
-    let binary = events(b"\x17\x08\x44tracing0.6\0");
-    assert!(matches!(binary, Err(ReadError::Text { line: 1, fault: TextFault::Cut })));
+    for (recording, tool) in [(b"\x17\x08\x44tracing0.6\0".as_slice(), "trace-cmd"), (b"PERFILE2h\0", "perf")] {
+        let error = events(&packed(recording)).expect_err("it is to be printed first");
+        assert!(matches!(&error, ReadError::Recording { tool: found, .. } if *found == tool), "{error}");
+    }
+    assert!(matches!(events(b"\x7fELF\x02"), Err(ReadError::Text { line: 1, fault: TextFault::Cut })));
     let cut = packed(TEXT);
     assert!(matches!(
         events(&cut[..cut.len() - 9]),

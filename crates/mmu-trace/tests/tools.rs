@@ -180,6 +180,8 @@ fn lost_events_are_seen_in_every_form() {
     let loss = "            perf   221 [001]   328.166154: PERF_RECORD_LOST lost 13\n";
     assert!(matches!(fault(loss), TextFault::Lost), "before anything else");
     assert!(matches!(fault(&(perf + loss)), TextFault::Lost));
+    let mark = "  sh-7 [001] d..2. 5: tracing_mark_write: x: PERF_RECORD_LOST lost 13\n";
+    assert_eq!(kinds(mark).len(), 1, "whoever writes that into the kernel's own trace");
     assert!(matches!(fault("cpus=1\nCPU:0 [131 EVENTS LOST]\n"), TextFault::LostCount));
 }
 

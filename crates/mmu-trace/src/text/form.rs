@@ -36,7 +36,7 @@ impl Form {
         let marked = line.windows(2).any(|pair| pair[0] == b'-' && pair[1].is_ascii_digit());
         match columns::ftrace::split(line) {
             Ok(_) => Some(Self::Ftrace),
-            Err(_) if columns::perf::is_line(line) => Some(Self::Perf),
+            Err(_) if columns::perf::is_line(line) || is_perf_loss(line) => Some(Self::Perf),
             Err(_) => marked.then_some(Self::Ftrace),
         }
     }

@@ -137,14 +137,17 @@ impl Scan {
                 self.note()
             }
             [b'C', b'P', b'U', b':', rest @ ..] => self.lost(line.number, rest).map(Some),
-            text if form::is_perf_loss(text) => Err(TextFault::Lost),
             text if self.form.is_none() && form::is_trace_cmd_header(text) => {
                 self.form = Some(Form::TraceCmd);
                 self.note()
             }
             text => {
                 let form = self.form(text)?;
-                if form.is_note(text) { self.note() } else { self.event_line(form, line.number, text) }
+                match form {
+                    Form::Perf if form::is_perf_loss(text) => Err(TextFault::Lost),
+                    _ if form.is_note(text) => self.note(),
+                    _ => self.event_line(form, line.number, text),
+                }
             }
         }
     }
