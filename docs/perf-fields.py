@@ -32,7 +32,7 @@ def context(flags, count):
         handler = "H" if flags & SOFTIRQ else "h"
     else:
         handler = "s" if flags & SOFTIRQ else "."
-    depth = min(count & 0xF, 15)
+    depth = count & 0xF
     return masked + resched + handler + (f"{depth:x}" if depth else ".")
 
 

@@ -75,8 +75,8 @@ pub enum TextFault {
     },
     /// Nothing of the first line tells what the text is.
     #[error(
-        "neither the text of `tracing/trace` nor of `trace-cmd report -l -r '.*'` nor of `perf script -s perf-fields.py`, nor a \
-         native trace"
+        "neither the text of `tracing/trace` nor of `trace-cmd report -l -r '.*'` nor of `perf script -s \
+         perf-fields.py`, nor a native trace"
     )]
     NoForm,
     /// The columns every event starts with are not there.
@@ -115,8 +115,8 @@ pub enum TextFault {
     },
     /// A task is on two vCPUs at once.
     #[error(
-        "task {task} runs on vcpu {vcpu} here, and meanwhile it ran on vcpu {other}: the clock does not order vcpus, record \
-         with the clock `counter` (perf: `-k CLOCK_MONOTONIC`)"
+        "task {task} runs on vcpu {vcpu} here, and meanwhile it ran on vcpu {other}: the clock does not order vcpus, \
+         record with the clock `counter` (perf: `-k CLOCK_MONOTONIC`)"
     )]
     TwoPlaces {
         /// The task.
@@ -148,7 +148,7 @@ pub enum TextFault {
     /// An event's fields were put into words by a tool that does not know the kernel's.
     #[error(
         "`{event}` is not printed as fields: trace-cmd and perf cannot put it into words rightly, print with `trace-cmd \
-         report -l -r '.*'` or `perf script -s perf-fields.py`"
+         report -l -r '.*'` or `perf script -s perf-fields.py` (docs/record-linux.md)"
     )]
     Rendered {
         /// The event.

@@ -1,6 +1,6 @@
 //! Recorded page-table work of a paravirtualised kernel: read, kept, judged.
 //!
-//! [`EventReader`] takes a trace of any form, the [text](text) that Linux's tracer, trace-cmd or perf print or the
+//! [`EventReader`] takes a trace of any form, the [text] that Linux's tracer, trace-cmd or perf print or the
 //! [native format](native), plain or packed by gzip, and yields [`Event`]s in the order in which they happened. It holds one line or one block at a time:
 //! memory does not grow with the trace. It stops at the first place that it cannot read, and its [`Summary`] says what
 //! became of every line; after `None` the account is complete.

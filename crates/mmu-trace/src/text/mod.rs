@@ -4,7 +4,7 @@
 //! - `trace-cmd report -R`, best with `-l`: bodies as fields;
 //! - `perf script -s perf-fields.py`: bodies as fields.
 //!
-//! The first line that tells decides the [form](form::Form); everything behind the columns and the bodies is one for all.
+//! The first line that tells decides the form; everything behind the columns and the bodies is one for all.
 //! What trace-cmd and perf print without that is refused, because it is not what happened ([`TextFault::Rendered`]).
 //!
 //! Streaming: one line at a time, of bounded length, in one reused buffer. Every line is used, known and not needed, or
