@@ -140,6 +140,17 @@ fn what_the_tools_make_of_fields_is_refused() {
 }
 
 #[test]
+fn a_text_without_trace_cmds_header_is_known_by_its_fields() {
+    for (name, fields) in
+        [("xen_mc_batch", "mode=1"), ("sys_exit", "id=1 ret=2"), ("enter", "__probe_ip=ffffffff8107eb00")]
+    {
+        let [trace_cmd, _] = both(name, fields);
+        let headless = trace_cmd.strip_prefix("cpus=2\n").expect("it has a header").repeat(2);
+        assert_eq!(kinds(&headless).len(), 2, "{headless}");
+    }
+}
+
+#[test]
 fn damaged_fields_are_named() {
     for (name, fields) in [
         ("xen_mmu_set_pte", "ptep=0xffff88800ab93668 pteval="),

@@ -35,10 +35,17 @@ impl Form {
     pub(super) fn of(line: &[u8]) -> Option<Self> {
         let marked = line.windows(2).any(|pair| pair[0] == b'-' && pair[1].is_ascii_digit());
         match columns::ftrace::split(line) {
-            Ok(_) => Some(Self::Ftrace),
+            Ok(Columns { name, body, .. }) => Some(Self::of_body(name, Cursor::new(body))),
             Err(_) if columns::perf::is_line(line) || is_perf_loss(line) => Some(Self::Perf),
             Err(_) => marked.then_some(Self::Ftrace),
         }
+    }
+
+    /// The kernel's unless only the fields of an event can be read: then trace-cmd's header was cut off.
+    fn of_body(name: &[u8], body: Cursor<'_>) -> Self {
+        let printed = matches!(printed::event_kind(name, body), Some(Ok(_)));
+        let shown = matches!(fields::event_kind(name, body), Some(Ok(_))) || fields::is_probe(body);
+        if shown && !printed { Self::TraceCmd } else { Self::Ftrace }
     }
 
     /// Whether a line is a frame of a stack, or the rest of trace-cmd's header.
