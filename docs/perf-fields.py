@@ -23,7 +23,7 @@ IRQS_OFF, NEED_RESCHED, HARDIRQ, SOFTIRQ, NMI, BH_OFF = 0x01, 0x04, 0x08, 0x10, 
 
 
 def context(flags, count):
-    """The column of Linux's tracer: masked, reschedule, handler, preempt depth (perf itself adds to it)."""
+    """The column of Linux's tracer: masked, reschedule, handler, preempt depth (one more, of the recording itself)."""
     masked = {(0, 0): ".", (1, 0): "d", (0, 1): "b", (1, 1): "D"}[bool(flags & IRQS_OFF), bool(flags & BH_OFF)]
     resched = "N" if flags & NEED_RESCHED else "."
     if flags & NMI:
