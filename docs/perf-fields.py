@@ -51,7 +51,7 @@ def trace_unhandled(_handler, context_of, fields, record):
     own = " ".join(f"{name}={shown(value)}" for name, value in fields.items() if not name.startswith("common_"))
     seconds, fraction = divmod(sample["time"], 1_000_000_000)
     comm = shown(record["comm"])
-    place = f"{comm:>16} {sample['tid']:5} [{sample['cpu']:03}] {flags} {seconds:5}.{fraction:09}"
+    place = f"{comm:>16} {fields['common_pid']:5} [{sample['cpu']:03}] {flags} {seconds:5}.{fraction:09}"
     heapq.heappush(kept, (sample["time"], next(numbers), sample["cpu"], f"{place}: {record['ev_name']}: {own}"))
     if len(kept) > KEPT:
         show_first()

@@ -12,7 +12,7 @@ import runpy, sys
 script = runpy.run_path(sys.argv[1])
 
 def event(time, cpu, name, fields, flags=0, count=0):
-    sample = {"time": time, "cpu": cpu, "tid": 7, "pid": 7}
+    sample = {"time": time, "cpu": cpu, "tid": -1, "pid": -1}
     fields = {"common_cpu": cpu, "common_pid": 7, **fields}
     script["trace_unhandled"](name.replace(":", "__"), (flags, count), fields,
                               {"ev_name": name, "comm": "a b", "sample": sample})

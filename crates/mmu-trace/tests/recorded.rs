@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use mmu_trace::{CallbackKind, Event, EventKind, EventReader, check, native};
+use mmu_trace::{CallbackKind, Event, EventKind, EventReader, ReadError, TextFault, check, native};
 
 const FORMS: [&str; 3] = ["tracefs", "trace-cmd", "perf"];
 
@@ -87,6 +87,35 @@ fn machine_words_alone_pass_through_the_native_format() {
         let bytes = writer.finish(reader.summary()).expect("the account is the reader's");
         let back = EventReader::new(bytes.as_slice()).expect("it opens");
         assert!(back.map(|event| event.expect("it is whole")).eq(events(form)), "{form}");
+    }
+}
+
+/// The recording of perf as it would be if the clock of vCPU 1 were `skew` nanoseconds off.
+fn skewed(skew: i64) -> String {
+    let mut text = String::new();
+    GzDecoder::new(file("perf")).read_to_string(&mut text).expect("it unpacks");
+    let stamped = text.lines().map(|line| {
+        let colon = line.find(": ").expect("the stamp ends in a colon");
+        let start = line[..colon].rfind(' ').expect("the stamp begins behind a blank") + 1;
+        let time: i64 = line[start..colon].replace('.', "").parse().expect("the stamp is a number");
+        let time = if line.contains(" [001] ") { time + skew } else { time };
+        (time, format!("{}{}.{:09}{}", &line[..start], time / 1_000_000_000, time % 1_000_000_000, &line[colon..]))
+    });
+    let mut lines: Vec<_> = stamped.collect();
+    lines.sort_by_key(|(time, _)| *time);
+    lines.into_iter().fold(String::new(), |text, (_, line)| text + &line + "\n")
+}
+
+#[test]
+fn a_skewed_clock_is_noticed_where_a_task_is_in_two_places() {
+    let read = |skew| EventReader::new(skewed(skew).as_bytes()).expect("it opens").collect::<Result<Vec<_>, _>>();
+    assert_eq!(read(0).expect("it is whole").len(), 6547);
+    for skew in [-15_000_000, 200_000_000] {
+        let error = read(skew).expect_err("a task is in two places");
+        assert!(
+            matches!(error, ReadError::Text { fault: TextFault::TwoPlaces { task: 118, .. }, .. }),
+            "{skew}: {error}"
+        );
     }
 }
 
