@@ -129,7 +129,7 @@ impl From<Preempt> for xen_program::Mode {
 /// What to replay, and how.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ReplayArgs {
-    /// A trace: ftrace text or native, plain or gzip; or the name of a bundled one [default: the first bundled trace]
+    /// A trace: the text of tracing/trace, trace-cmd or perf (docs/record-linux.md), or native; plain or gzip; or the name of a bundled one [default: the first bundled trace]
     pub(crate) trace: Option<PathBuf>,
     /// Which batcher [default: pv-mmu; in a table without --policy and --mode: all that compare]
     #[arg(long)]
@@ -151,7 +151,7 @@ pub(crate) struct ReplayArgs {
 /// What to check.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Traces: ftrace text or native, plain or gzip; or names of bundled ones [default: all bundled traces]
+    /// Traces: the text of tracing/trace, trace-cmd or perf (docs/record-linux.md), or native; plain or gzip; or names of bundled ones [default: all bundled traces]
     #[arg(value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
     /// How to print the result
