@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn parts_of_a_run_are_the_run() {
         let whole = numbers(0..8_000);
-        for ends in [vec![0, 8_000], vec![0, 1, 2, 3, 2_666, 5_333, 8_000], (0..=8_000).step_by(800).collect()] {
+        for ends in [vec![0, 8_000], vec![0, 1, 2, 3, 2_666, 5_333, 8_000], (0..=8_000).step_by(2_000).collect()] {
             let parts = ends.windows(2).flat_map(|ends| numbers(ends[0]..ends[1]));
             assert_eq!(parts.collect::<Vec<_>>(), whole);
         }

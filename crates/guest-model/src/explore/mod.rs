@@ -256,7 +256,7 @@ impl<D: Design> Search<D> {
             }
             self.seen.states += 1;
             let mut node = Node { choices: self.run.choices().into(), taken: 0, begin: self.run.first_steps() };
-            let Some(taken) = node.open(0) else { return None };
+            let taken = node.open(0)?;
             node.taken = taken;
             self.seen.choices.count(node.choices[taken]);
             self.run.take(node.choices[taken]);
