@@ -43,8 +43,8 @@ enum MergeError {
     Twice { one: String, other: String, shard: Shard },
     #[error("of {of} shards not all are there: missing {missing}; run what is missing, and name its file too")]
     Missing { of: u32, missing: String },
-    #[error("{file} has not its share of what is listed under `{list}`, judged by the other shards")]
-    Share { file: String, list: &'static str },
+    #[error("{file} has not its share of the {total} that the campaign lists: let that shard run again")]
+    Share { file: String, total: usize },
 }
 
 /// The results of all shards, in the order of their numbers.
@@ -85,13 +85,21 @@ impl Shards {
         self.results.iter().map(read).collect()
     }
 
-    /// The list that the shards dealt among them.
+    /// A list of `total` that the shards dealt among them.
     ///
     /// # Errors
     /// One has not its share.
-    pub(crate) fn weave<T>(&self, list: &'static str, parts: Vec<Vec<T>>) -> Result<Vec<T>> {
-        let share = |place: usize| MergeError::Share { file: self.results[place].0.clone(), list };
-        Ok(weave(parts).map_err(share)?)
+    pub(crate) fn weave<T>(&self, total: usize, parts: Vec<Vec<T>>) -> Result<Vec<T>> {
+        let share = |place: usize| MergeError::Share { file: self.results[place].0.clone(), total };
+        Ok(weave(total, parts).map_err(share)?)
+    }
+
+    /// The list of explorations, say, that is the campaign.
+    ///
+    /// # Errors
+    /// One has not its share.
+    pub(crate) fn list<T>(&self, parts: Vec<Vec<T>>) -> Result<Vec<T>> {
+        self.weave(self.campaign.total.unwrap_or_default(), parts)
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Campaign {
     pub(crate) seed: Option<u64>,
     /// Every option that decides what is done, as given.
     pub(crate) options: BTreeMap<String, Value>,
+    /// How many the whole is of what is listed, where shards deal out a list.
+    pub(crate) total: Option<usize>,
     /// `None`: the whole.
     pub(crate) shard: Option<Shard>,
 }
@@ -59,7 +61,12 @@ impl Campaign {
     ) -> Result<Self> {
         let mut options: BTreeMap<String, Value> = serde_json::from_value(serde_json::to_value(options)?)?;
         options.retain(|_, value| !value.is_null());
-        Ok(Self { command, version: env!("CARGO_PKG_VERSION").into(), seed, options, shard })
+        Ok(Self { command, version: env!("CARGO_PKG_VERSION").into(), seed, options, total: None, shard })
+    }
+
+    /// One that lists as many.
+    pub(crate) fn of(self, total: usize) -> Self {
+        Self { total: Some(total), ..self }
     }
 
     /// A result in JSON, which is an object, as this campaign's.
@@ -73,9 +80,14 @@ impl Campaign {
 
     /// What tells this campaign from others, by name.
     fn identity(&self) -> Result<Identity> {
-        let Self { command, version, seed, options, shard: _ } = self;
-        let own = [("command", serde_json::to_value(command)?), ("version", version.clone().into())];
-        let own = own.into_iter().chain([("seed", (*seed).into())]).map(|(name, value)| (name.to_owned(), value));
+        let Self { command, version, seed, options, total, shard: _ } = self;
+        let own = [
+            ("command", serde_json::to_value(command)?),
+            ("version", version.clone().into()),
+            ("seed", (*seed).into()),
+            ("total", (*total).into()),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
         Ok(own.chain(options.iter().map(|(name, value)| (format!("--{name}"), value.clone()))).collect())
     }
 }

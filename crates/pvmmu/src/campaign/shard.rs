@@ -47,10 +47,10 @@ impl Shard {
     }
 }
 
-/// The list whose parts these are, in the order of their shards; `Err` with the place of the first part that is not
-/// as long as its share.
-pub(crate) fn weave<T>(parts: Vec<Vec<T>>) -> Result<Vec<T>, usize> {
-    let (total, of) = (parts.iter().map(Vec::len).sum::<usize>(), parts.len());
+/// The list of `total` whose parts these are, in the order of their shards; `Err` with the place of the first part
+/// that is not as long as its share.
+pub(crate) fn weave<T>(total: usize, parts: Vec<Vec<T>>) -> Result<Vec<T>, usize> {
+    let of = parts.len();
     if let Some(place) = (0..of).find(|place| parts[*place].len() != (total + of - 1 - place) / of) {
         return Err(place);
     }
@@ -99,11 +99,11 @@ mod tests {
         for (length, of) in [(0, 1), (1, 1), (2, 3), (60, 4), (61, 4), (7, 7)] {
             let parts: Vec<Vec<u32>> = Shard::all(of).map(|shard| shard.deal((0..length).collect())).collect();
             assert!(parts.iter().all(|part| part.len().abs_diff(parts[0].len()) <= 1), "{parts:?}");
-            assert_eq!(weave(parts), Ok((0..length).collect()));
+            assert_eq!(weave(length as usize, parts), Ok((0..length).collect()));
         }
-        assert_eq!(weave(vec![vec![0, 2, 4], vec![1]]), Err(0));
-        assert_eq!(weave(vec![vec![0], vec![1, 3]]), Err(0));
-        assert_eq!(weave(vec![vec![0, 3], vec![], vec![1]]), Err(0));
+        assert_eq!(weave(5, vec![vec![0, 2, 4], vec![1]]), Err(1));
+        assert_eq!(weave(3, vec![vec![0], vec![1, 3]]), Err(0));
+        assert_eq!(weave(3, vec![vec![0, 3], vec![], vec![1]]), Err(0));
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub(super) fn run(args: &ConformArgs) -> Result<(String, Verdict)> {
         let run = |executor| side(executor, &cases);
         Ok(Report { cases: cases.len(), mock: run(pair.mock)?, xen: run(pair.xen)?, unproved: skipped(unproved) })
     })?;
-    render(&report, &Campaign::new(Command::ConformCases, None, json!({}), args.shard)?, args.format)
+    let campaign = Campaign::new(Command::ConformCases, None, json!({}), args.shard)?;
+    render(&report, &campaign.of(self::cases().cases.len()), args.format)
 }
 
 /// A shard's part of the cases; without one, all.
@@ -87,9 +88,13 @@ fn skipped(unproved: Vec<Unproved>) -> Vec<Skipped> {
 /// # Errors
 /// What is no report, or not a shard's share.
 pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
-    let order: Vec<String> = cases().cases.into_iter().map(|case| case.name).collect();
+    let all = cases();
+    let order: Vec<String> = all.cases.into_iter().map(|case| case.name).collect();
     let (mut whole, mut unproved) = (Report::default(), Vec::new());
-    for report in shards.results::<Report>()? {
+    let reports = shards.results::<Report>()?;
+    // How many, in place of which: a case that is met has no line of its own.
+    shards.list(reports.iter().map(|report| vec![(); report.cases]).collect())?;
+    for report in reports {
         whole.cases += report.cases;
         whole.mock.merge(report.mock);
         whole.xen.merge(report.xen);
@@ -97,7 +102,7 @@ pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
     }
     whole.mock.sort(&order);
     whole.xen.sort(&order);
-    whole.unproved = shards.weave("unproved", unproved)?;
+    whole.unproved = shards.weave(all.unproved.len(), unproved)?;
     render(&whole, &shards.campaign, shards.format)
 }
 

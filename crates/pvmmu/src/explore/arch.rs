@@ -71,9 +71,10 @@ pub(super) fn run(args: &ExploreArgs, arch: &str) -> Result<(String, Verdict)> {
             every.extend(designs.into_iter().map(|design| (model, design, Arc::clone(&scenario))));
         }
     }
+    let campaign = campaign(Command::ExploreArch, args)?.of(every.len());
     let every = dealt(args, every)?.into_iter();
     let explored: Vec<_> = every.map(|(model, design, scenario)| explore(args, model, design, &scenario)).collect();
-    render(&explored, &campaign(Command::ExploreArch, args)?, args.format)
+    render(&explored, &campaign, args.format)
 }
 
 /// The explorations of a campaign's shards, as the whole run's.
@@ -82,7 +83,7 @@ pub(super) fn run(args: &ExploreArgs, arch: &str) -> Result<(String, Verdict)> {
 /// A shard has not its share.
 pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
     let parts = shards.results::<Scenarios<Explored>>()?.into_iter().map(|part| part.scenarios).collect();
-    render(&shards.weave("scenarios", parts)?, &shards.campaign, shards.format)
+    render(&shards.list(parts)?, &shards.campaign, shards.format)
 }
 
 fn render(explored: &[Explored], campaign: &Campaign, format: Format) -> Result<(String, Verdict)> {

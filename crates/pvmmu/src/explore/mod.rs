@@ -113,6 +113,7 @@ pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
     for exhibit in exhibits(args)? {
         asked.extend(policies(args, &exhibit)?.into_iter().map(|policy| (policy, exhibit.scenario.clone())));
     }
+    let campaign = campaign(Command::Explore, args)?.of(asked.len());
     let explored = dealt(args, asked)?
         .into_iter()
         .map(|(policy, scenario)| explore(args, policy, scenario))
@@ -124,7 +125,7 @@ pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
         Format::Text => report::text(&explored),
         Format::Json => {
             let records: Vec<_> = explored.iter().map(Explored::record).collect();
-            campaign(Command::Explore, args)?.json(json!({ "scenarios": records }))?
+            campaign.json(json!({ "scenarios": records }))?
         }
     };
     Ok((text, Verdict::of(explored.iter().all(|explored| explored.fault.is_none()))))
@@ -151,7 +152,7 @@ fn dealt<T>(args: &ExploreArgs, asked: Vec<T>) -> Result<Vec<T>> {
 /// A shard has not its share.
 pub(crate) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
     let parts = shards.results::<Scenarios<Record>>()?.into_iter().map(|part| part.scenarios).collect();
-    let records = shards.weave("scenarios", parts)?;
+    let records = shards.list(parts)?;
     let text = match shards.format {
         Format::Text => records.iter().map(Record::text).collect::<String>() + &record::sum(records.iter()),
         Format::Json => shards.campaign.json(json!({ "scenarios": records }))?,
