@@ -96,7 +96,7 @@ impl<'a, D: Design> Cpu<'a, D> {
         }
         self.mix(what);
         while let Command::Interrupt(_) | Command::Switch(_) = self.obey(Yield::Point(what)) {}
-        self.machine.log(self.vcpu_number(), || format!("{what:?}"));
+        self.machine.log_point(self.vcpu_number(), what);
     }
 
     /// Yields, and does what is commanded between two steps.

@@ -107,7 +107,7 @@ impl<D: Design> Guest<'_, D> {
         let (cpu, local) = (self.cpu, &mut self.local);
         let fixture = &cpu.machine.fixture;
         let slot = |entry: u8| fixture.slot(entry.into());
-        cpu.machine.log(cpu.vcpu_number(), || format!("does {}", step.name()));
+        cpu.machine.log(cpu.vcpu_number(), || format!("{}: {}", step.name(), step.words()));
         match step {
             Step::Enter | Step::Leave | Step::Pause | Step::Resume | Step::Flush => self.region(step),
             Step::Set(entry) => self.ask(update(slot(entry), fixture.pte(cpu.id(), number))),

@@ -16,6 +16,7 @@ use crate::design::Design;
 use crate::fixture::Fixture;
 use crate::found::Found;
 use crate::picture::{Log, Moment};
+use crate::point::What;
 use crate::scenario::Scenario;
 
 /// What a task wants of the library.
@@ -212,11 +213,20 @@ impl<D: Design> Machine<D> {
 
     /// Notes a moment for the picture.
     pub(crate) fn log(&self, vcpu: usize, text: impl FnOnce() -> String) {
+        self.note_moment(vcpu, None, text);
+    }
+
+    /// The same of a point that was passed.
+    pub(crate) fn log_point(&self, vcpu: usize, what: What) {
+        self.note_moment(vcpu, Some(what), || what.to_string());
+    }
+
+    fn note_moment(&self, vcpu: usize, what: Option<What>, text: impl FnOnce() -> String) {
         if let Some(log) = self.log.borrow_mut().as_mut()
             && !self.draining.get()
         {
             let queues = (0..self.vcpus.len()).map(|vcpu| self.queued(vcpu)).collect();
-            log.push(Moment { vcpu, fiber: self.vcpus[vcpu].current.get(), text: text(), queues });
+            log.push(Moment { vcpu, fiber: self.vcpus[vcpu].current.get(), what, text: text(), queues });
         }
     }
 

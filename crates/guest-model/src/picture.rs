@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hypercall::{MmuextOp, Operation, Pte};
 
-use crate::fixture::Fixture;
+use crate::{fixture::Fixture, point::What};
 
 /// One step of a way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,9 @@ pub struct Moment {
     pub vcpu: usize,
     /// What ran there: a task by its number; a number beyond the tasks is an idle vCPU.
     pub fiber: usize,
-    /// What happened.
+    /// The point that was passed, if it was one.
+    pub what: Option<What>,
+    /// What happened, in words.
     pub text: String,
     /// What each vCPU has queued then.
     pub queues: Vec<Vec<String>>,

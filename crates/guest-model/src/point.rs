@@ -32,6 +32,23 @@ pub enum What {
     Internal(&'static str),
 }
 
+impl core::fmt::Display for What {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Vcpu => f.write_str("a step on the queue"),
+            Self::Read => f.write_str("reads memory"),
+            Self::Exchange => f.write_str("exchanges an entry in memory"),
+            Self::Online => f.write_str("looks which vcpus are online"),
+            Self::FlushOthers => f.write_str("has other vcpus flush"),
+            Self::Report => f.write_str("reports"),
+            Self::Hypercall => f.write_str("hypercall"),
+            Self::Between(point) => write!(f, "hypercall goes on: {point:?}"),
+            Self::Tell(what) => write!(f, "({what})"),
+            Self::Internal(what) => f.write_str(what),
+        }
+    }
+}
+
 /// What a coroutine yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Yield {

@@ -110,6 +110,40 @@ impl Step {
             Self::Online(vcpu) => format!("B{vcpu}"),
         }
     }
+
+    /// The step in words, for a picture.
+    pub(crate) fn words(self) -> String {
+        let entry = |number: u8| crate::picture::entry_name(number.into());
+        match self {
+            Self::Enter => "enters a region".into(),
+            Self::Leave => "leaves the region".into(),
+            Self::Pause => "pauses".into(),
+            Self::Resume => "ends the pause".into(),
+            Self::Set(number) => format!("sets {}", entry(number)),
+            Self::Unset(number) => format!("empties {} by an update", entry(number)),
+            Self::Refused(number) => format!("sets {} to what is refused", entry(number)),
+            Self::Pair(one, other) => format!("sets {} and {} together", entry(one), entry(other)),
+            Self::FlushTlb => "flushes every TLB".into(),
+            Self::Sync => "does what may not wait".into(),
+            Self::Flush => "flushes the queue".into(),
+            Self::Read(number) => format!("reads {}", entry(number)),
+            Self::Clear(number) => format!("empties {} at once", entry(number)),
+            Self::Protect(number) => format!("write-protects {}", entry(number)),
+            Self::Range(count) => format!("sets {count} entries by one call"),
+            Self::Walk(count) => format!("walks over {count} entries, each locked"),
+            Self::Lock(lock) => format!("takes lock {lock}"),
+            Self::Unlock(lock) => format!("gives lock {lock} back"),
+            Self::Unpin(task) => format!("unpins the tables of T{task}"),
+            Self::Count(on) => format!("switches counting {}", if on { "on" } else { "off" }),
+            Self::Map(number) => format!("maps {} at once", entry(number)),
+            Self::Sleep => "sleeps".into(),
+            Self::SoftOff => "switches bottom halves off".into(),
+            Self::SoftOn => "switches bottom halves on".into(),
+            Self::Suspend => "suspends the guest".into(),
+            Self::Offline(vcpu) => format!("takes vcpu {vcpu} offline"),
+            Self::Online(vcpu) => format!("brings vcpu {vcpu} online"),
+        }
+    }
 }
 
 /// What a task does.

@@ -97,7 +97,7 @@ pub(crate) struct ConformArgs {
     pub(crate) save: PathBuf,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
 }
 
 /// What to run, and where.
@@ -150,9 +150,12 @@ pub(crate) struct ReplayArgs {
     /// Before which hypervisor; on the real Xen, pv-mmu is led in both modes, beside a replay on the mock
     #[arg(long, default_value_t, value_enum)]
     pub(crate) on: On,
+    /// Writes what happened on each vCPU, recorded and replayed, to this file, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(crate) perfetto: Option<PathBuf>,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
 }
 
 /// What to check.
@@ -163,7 +166,7 @@ pub(crate) struct CheckArgs {
     pub(crate) traces: Vec<PathBuf>,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
 }
 
 /// What to compare, and on what.
@@ -240,6 +243,26 @@ pub(crate) enum Format {
     Text,
     /// For a program.
     Json,
+}
+
+/// How a result is printed by what judges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For a person.
+    #[default]
+    Text,
+    /// For a program.
+    Json,
+    /// For a pipeline that keeps account of tests: JUnit's XML, a case for each thing that was judged.
+    Junit,
+    /// One page for a browser, which needs no network.
+    Html,
+}
+
+/// The command line as it was given, but for where the program lies.
+pub(crate) fn command() -> String {
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("pvmmu".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// A hypervisor.

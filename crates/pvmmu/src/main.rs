@@ -12,11 +12,15 @@ mod cost;
 mod explore;
 mod input;
 mod measured;
+mod page;
 mod programs;
 mod replay;
 mod scale;
+mod sizes;
 mod soak;
 mod style;
+mod suites;
+mod timeline;
 mod verdict;
 
 use std::io::{self, Write};
@@ -42,7 +46,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
     let (text, verdict) = match &cli.command {
         Some(Command::Replay(args)) => replay::run(args)?,
         Some(Command::Explore(args)) => explore::run(args)?,
-        Some(Command::Check(args)) => check::run(&args.traces, args.format)?,
+        Some(Command::Check(args)) => check::run(args)?,
         Some(Command::Soak(args)) => soak::run(args)?,
         Some(Command::Conform(args)) => conform::run(args)?,
         Some(Command::Merge(args)) => campaign::merge::run(args)?,

@@ -1,11 +1,10 @@
-//! Campaigns as their user meets them: shards, and `pvmmu merge`.
+//! Campaigns as their user meets them: shards, and `pvmmu merge`. Those with real Xen: `ci/campaign.sh`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use xen_lab::Lab;
 
 fn pvmmu(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pvmmu")).args(args).output().expect("it starts")
@@ -172,15 +171,4 @@ fn what_cannot_be_shared_out_says_so() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args:?}: {message}");
         assert!(message.contains(part), "{args:?}: {message}");
     }
-}
-
-#[test]
-fn comparisons_with_real_xen_in_shards_are_the_whole() {
-    if Lab::for_test("comparisons in shards are the whole").is_none() {
-        return;
-    }
-    let folder = TempDir::new().expect("a folder");
-    let save = Path::to_str(folder.path()).expect("a path");
-    adds_up(&["conform", "--ops", "3000", "--seed", "3", "--preempt", "step", "--save", save], 2);
-    adds_up(&["conform", "--cases"], 2);
 }

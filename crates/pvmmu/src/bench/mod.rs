@@ -36,7 +36,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(String, Verdict)> {
     let text = match args.format {
         BenchFormat::Text => bench.text(),
         BenchFormat::Json => serde_json::to_string_pretty(&bench)? + "\n",
-        BenchFormat::Html => html::page(&bench),
+        BenchFormat::Html => html::of(&bench),
     };
     Ok((text, Verdict::Clean))
 }

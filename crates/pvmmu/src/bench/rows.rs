@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_page_has_every_row_and_nothing_from_elsewhere() {
-        let page = super::super::html::page(&bench());
+        let page = super::super::html::of(&bench());
         let rows = ["zap", "pv-mmu", "linux", "raw", "3,000", "0.375", "prefers-color-scheme"];
         assert!(rows.iter().all(|part| page.contains(part)), "{page}");
         assert!(!page.contains("http") && !page.contains("<script"), "{page}");

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Campaign, Command, Identity, Shard, weave};
-use crate::cli::Format;
+use crate::cli::ReportFormat;
 use crate::verdict::Verdict;
 use crate::{conform, explore};
 
@@ -25,7 +25,7 @@ pub(crate) struct MergeArgs {
     save: PathBuf,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
-    format: Format,
+    format: ReportFormat,
 }
 
 /// Why results are not those of one campaign's shards, all of them.
@@ -55,7 +55,7 @@ pub(crate) struct Shards {
     /// Where programs are saved.
     pub(crate) save: PathBuf,
     /// How the result is printed.
-    pub(crate) format: Format,
+    pub(crate) format: ReportFormat,
 }
 
 /// Puts together, and renders what the whole run would have.
@@ -105,7 +105,7 @@ impl Shards {
 
 /// What merging these files comes to.
 #[cfg(test)]
-pub(crate) fn of(files: Vec<PathBuf>, save: PathBuf, format: Format) -> Result<(String, Verdict)> {
+pub(crate) fn of(files: Vec<PathBuf>, save: PathBuf, format: ReportFormat) -> Result<(String, Verdict)> {
     run(&MergeArgs { files, save, format })
 }
 

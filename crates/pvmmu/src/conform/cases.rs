@@ -1,6 +1,7 @@
 //! The cases, on both.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -9,10 +10,11 @@ use xen_conform::{CaseVerdict, Executor, Verdict as Answered, cases, run_cases};
 use xen_program::text::Unproved;
 use xen_program::{Case, Cases, Mode};
 
-use super::with_pair;
+use super::{page, with_pair};
 use crate::campaign::merge::Shards;
 use crate::campaign::{Campaign, Command, Shard};
-use crate::cli::{ConformArgs, Format};
+use crate::cli::{ConformArgs, ReportFormat, command};
+use crate::suites::{self, Ending, Suite, junit};
 use crate::verdict::Verdict;
 
 /// How the cases were answered, as it is printed, stored and put together again.
@@ -118,18 +120,57 @@ impl Side {
     }
 }
 
-fn render(report: &Report, campaign: &Campaign, format: Format) -> Result<(String, Verdict)> {
+fn render(report: &Report, campaign: &Campaign, format: ReportFormat) -> Result<(String, Verdict)> {
     let clean = [&report.mock, &report.xen].iter().all(|side| side.met == report.cases);
     let text = match format {
-        Format::Text => text(report),
-        Format::Json => campaign.json(serde_json::to_value(report)?)?,
+        ReportFormat::Text => text(report),
+        ReportFormat::Json => campaign.json(serde_json::to_value(report)?)?,
+        ReportFormat::Junit => {
+            let Cases { cases, .. } = dealt(campaign.shard);
+            let suite = |(name, side)| suite(name, &cases, side, &report.unproved);
+            junit(&report.sides().map(suite))?
+        }
+        ReportFormat::Html => html(report, Verdict::of(clean)),
     };
     Ok((text, Verdict::of(clean)))
 }
 
-fn text(Report { cases, mock, xen, unproved }: &Report) -> String {
+impl Report {
+    const fn sides(&self) -> [(&'static str, &Side); 2] {
+        [("mock", &self.mock), ("real Xen", &self.xen)]
+    }
+}
+
+/// Every case on one side; what no lone dom0 can run counts as left out.
+fn suite(name: &str, cases: &[Case], side: &Side, unproved: &[Skipped]) -> Suite {
+    let ran = cases.iter().map(|case| {
+        let unmet = side.unmet.iter().filter(|unmet| unmet.case == case.name);
+        let unmet: Vec<String> = unmet.map(|Unmet { title, why, .. }| format!("{title}: {why}")).collect();
+        suites::Case::of(&case.name, "case", &unmet)
+    });
+    let left_out = unproved.iter().map(|Skipped { case, reason }| suites::Case {
+        name: case.clone(),
+        ending: Ending::NotJudged(reason.clone()),
+        took: Duration::ZERO,
+    });
+    Suite { name: format!("cases on the {name}"), cases: ran.chain(left_out).collect() }
+}
+
+fn html(report: &Report, verdict: Verdict) -> String {
+    let Report { cases, unproved, .. } = report;
+    let met = report.sides().map(|(name, side)| format!("{name}: {} of {cases} met", side.met));
+    let facts: Vec<String> = met.into_iter().chain([format!("{} no lone dom0 can run", unproved.len())]).collect();
+    let told = |(name, side): (&'static str, &Side)| {
+        let told = |Unmet { case, title, why }: &Unmet| (format!("{case} on the {name}"), format!("{title}\n{why}"));
+        side.unmet.iter().map(told).collect::<Vec<_>>()
+    };
+    page::of("the cases", verdict, &facts, &command(), &report.sides().map(told).concat())
+}
+
+fn text(report: &Report) -> String {
+    let Report { cases, unproved, .. } = report;
     let mut text = String::new();
-    for (name, Side { met, unmet }) in [("mock", mock), ("real Xen", xen)] {
+    for (name, Side { met, unmet }) in report.sides() {
         let _ = writeln!(text, "{name}: {met} of {cases} cases met");
         for Unmet { case, title, why } in unmet {
             let _ = writeln!(text, "  ! {case}: {title}\n      {why}");

@@ -1,6 +1,7 @@
 //! `pvmmu conform`: the mock held against real Xen.
 
 mod cases;
+mod page;
 mod programs;
 mod random;
 

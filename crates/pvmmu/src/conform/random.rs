@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
@@ -11,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use xen_conform::{ConformReport, Divergence, Settings, conform, named};
 
-use super::with_pair;
+use super::{page, with_pair};
 use crate::campaign::merge::Shards;
 use crate::campaign::{Campaign, Command};
-use crate::cli::{ConformArgs, Format, Preempt};
+use crate::cli::{ConformArgs, Preempt, ReportFormat, command};
 use crate::input::bar;
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Suite, junit};
 use crate::verdict::Verdict;
 
 /// Operations from which on a bar is shown.
@@ -68,14 +70,21 @@ pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
 }
 
 /// Saves the programs of differences, and says all that was found.
-fn render(report: &ConformReport, campaign: &Campaign, folder: &Path, format: Format) -> Result<(String, Verdict)> {
+fn render(
+    report: &ConformReport,
+    campaign: &Campaign,
+    folder: &Path,
+    format: ReportFormat,
+) -> Result<(String, Verdict)> {
     let options = serde_json::to_value(&campaign.options)?;
     let Options { preempt, .. } = serde_json::from_value(options).context("the campaign's options")?;
     let seed = campaign.seed.context("the campaign names no seed")?;
     let saved = save(&report.divergences, preempt, folder)?;
     let text = match format {
-        Format::Text => text(report, seed, preempt, &saved),
-        Format::Json => campaign.json(json(report, seed, preempt, &saved)?)?,
+        ReportFormat::Text => text(report, seed, preempt, &saved),
+        ReportFormat::Json => campaign.json(json(report, seed, preempt, &saved)?)?,
+        ReportFormat::Junit => junit(&[suite(report, seed, preempt)])?,
+        ReportFormat::Html => html(report, seed, preempt),
     };
     Ok((text, Verdict::of(report.divergences.is_empty())))
 }
@@ -127,6 +136,36 @@ fn text(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) 
         let _ = writeln!(text, "{found}saved: pvmmu conform --program {} --preempt {}", path.display(), name(preempt));
     }
     text
+}
+
+/// One case for all programs that were answered alike, and one for each that was not.
+fn suite(report: &ConformReport, seed: u64, preempt: Preempt) -> Suite {
+    let (ops, programs) = (report.ops, report.programs);
+    let alike = Case::of(&format!("{ops} operations in {programs} programs ran on both"), "divergence", &[]);
+    let differ = report.divergences.iter().map(|Divergence { number, found, .. }| {
+        Case::of(&format!("program {number}"), "divergence", &[found.to_string()])
+    });
+    let left_out = report.unmodelled.iter().map(|(what, count)| Case {
+        name: format!("{count} programs with {what}"),
+        ending: Ending::NotJudged("the mock does not model it".into()),
+        took: Duration::ZERO,
+    });
+    let cases = [alike].into_iter().chain(differ).chain(left_out).collect();
+    Suite { name: format!("seed {seed}, preempt {}", name(preempt)), cases }
+}
+
+fn html(report: &ConformReport, seed: u64, preempt: Preempt) -> String {
+    let named = named(&report.outcomes);
+    let facts = [
+        format!("{} operations in {} programs", grouped(report.ops), grouped(report.programs)),
+        format!("{} boots of real Xen", grouped(report.boots)),
+        format!("{} programs left out", grouped(report.unmodelled.values().sum())),
+        format!("{} of {} named outcomes reached", named.reached, named.reached + named.missed.len()),
+    ];
+    let told = |divergence: &Divergence| (format!("Program {}", divergence.number), divergence.found.to_string());
+    let found: Vec<_> = report.divergences.iter().map(told).collect();
+    let subject = format!("random programs of seed {seed}, preempt {}", name(preempt));
+    page::of(&subject, Verdict::of(found.is_empty()), &facts, &command(), &found)
 }
 
 fn json(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) -> Result<Value> {
@@ -182,7 +221,7 @@ mod tests {
         let stored = |(number, report): (u32, ConformReport)| {
             let shard = format!("{number}/2").parse().unwrap();
             let campaign = Campaign::new(Command::Conform, Some(7), &options, Some(shard)).unwrap();
-            let (text, _) = render(&report, &campaign, &folder.path().join("shard"), Format::Json).unwrap();
+            let (text, _) = render(&report, &campaign, &folder.path().join("shard"), ReportFormat::Json).unwrap();
             let file = folder.path().join(format!("{number}.json"));
             fs::write(&file, text).unwrap();
             file
@@ -191,7 +230,7 @@ mod tests {
         let files: Vec<PathBuf> =
             [(1, ConformReport::default()), (2, report.clone())].into_iter().map(stored).collect();
         let whole = folder.path().join("whole");
-        let (text, verdict) = merge::of(files, whole.clone(), Format::Text).unwrap();
+        let (text, verdict) = merge::of(files, whole.clone(), ReportFormat::Text).unwrap();
         assert_eq!(verdict, Verdict::Found);
         let saved = fs::read_dir(&whole).unwrap().next().unwrap().unwrap().path();
         assert!(text.contains(&format!("--program {}", saved.display())), "{text}");

@@ -1,19 +1,22 @@
 //! `pvmmu explore --arch`: the same scenarios where invalidations wait.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use arch_model::{Bug, Design, Found, Model, Outcome, bugs};
 use guest_model::Scenario;
+use maud::html;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{ExploreArgs, Scenarios, campaign, dealt, exhibits};
 use crate::campaign::merge::Shards;
 use crate::campaign::{Campaign, Command};
-use crate::cli::Format;
+use crate::cli::{ReportFormat, command};
+use crate::page::{heading, page};
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Finding, Suite, junit};
 use crate::verdict::Verdict;
 
 /// Deviations on one way, unless asked otherwise; S60 chooses its programs besides, and has one.
@@ -86,12 +89,15 @@ pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
     render(&shards.list(parts)?, &shards.campaign, shards.format)
 }
 
-fn render(explored: &[Explored], campaign: &Campaign, format: Format) -> Result<(String, Verdict)> {
+fn render(explored: &[Explored], campaign: &Campaign, format: ReportFormat) -> Result<(String, Verdict)> {
+    let verdict = Verdict::of(explored.iter().all(|explored| explored.violations.is_empty()));
     let text = match format {
-        Format::Text => text(explored),
-        Format::Json => campaign.json(json!({ "scenarios": explored }))?,
+        ReportFormat::Text => text(explored),
+        ReportFormat::Json => campaign.json(json!({ "scenarios": explored }))?,
+        ReportFormat::Junit => junit(&suites(explored))?,
+        ReportFormat::Html => html(explored, verdict),
     };
-    Ok((text, Verdict::of(explored.iter().all(|explored| explored.violations.is_empty()))))
+    Ok((text, verdict))
 }
 
 /// Scenarios, and the designs each is run on.
@@ -178,4 +184,49 @@ impl Explored {
         let ways = grouped(*schedules);
         format!("{arch:<17}{name:<17}{policy:<17}{ways:>10} ways {seconds:>7.2} s  {result}\n")
     }
+
+    fn case(&self) -> Case {
+        let ending = match self.violations.first() {
+            _ if !self.applies => Ending::NotJudged("means nothing on this architecture".into()),
+            None => Ending::Clean,
+            Some(Violation { rule, finding, schedule, log, .. }) => Ending::Found(Finding {
+                kind: rule.clone().unwrap_or_else(|| "no end".into()),
+                what: finding.clone(),
+                detail: format!("schedule {schedule}\n{}", log.join("\n")),
+            }),
+        };
+        let took = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
+        Case { name: format!("{} on {}", self.name, self.policy), ending, took }
+    }
+}
+
+/// A suite for each architecture.
+fn suites(explored: &[Explored]) -> Vec<Suite> {
+    let of = |explored: &[Explored]| Suite {
+        name: format!("explore {}", explored[0].arch),
+        cases: explored.iter().map(Explored::case).collect(),
+    };
+    explored.chunk_by(|one, next| one.arch == next.arch).map(of).collect()
+}
+
+fn html(explored: &[Explored], verdict: Verdict) -> String {
+    let found = explored.iter().flat_map(|one| one.violations.iter().map(move |found| (one, found)));
+    let ways = explored.iter().map(|explored| explored.schedules).sum();
+    let facts = [format!("{} explorations", explored.len()), format!("{} ways", grouped(ways))];
+    let body = html! {
+        (heading("Every interleaving where invalidations wait", "scenarios on other architectures", verdict, &facts))
+        p { code { (command()) } }
+        @for (one, violation) in found {
+            section {
+                h2 { (one.name) " on " (one.policy) ", " (one.arch) }
+                div.finding { strong { (violation.finding) } p { "Schedule " code { (violation.schedule) } } }
+                pre { (violation.log.join("\n")) }
+            }
+        }
+        section {
+            h2 { "What was explored" }
+            pre { (text(explored)) }
+        }
+    };
+    page("pvmmu explore --arch", &body)
 }

@@ -2,7 +2,8 @@
 //! that had the bug.
 
 mod arch;
-mod perfetto;
+mod course;
+mod page;
 mod record;
 mod report;
 
@@ -21,7 +22,9 @@ use serde_json::json;
 
 use crate::campaign::merge::Shards;
 use crate::campaign::{Campaign, Command, Shard};
-use crate::cli::Format;
+use crate::cli::{ReportFormat, command};
+use crate::suites::{Suite, junit};
+use crate::timeline::perfetto;
 use crate::verdict::Verdict;
 use record::Record;
 use report::Explored;
@@ -94,7 +97,7 @@ pub(crate) struct ExploreArgs {
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
     #[serde(skip)]
-    format: Format,
+    format: ReportFormat,
 }
 
 /// Explores, and renders what was found.
@@ -122,11 +125,13 @@ pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
         write_perfetto(file, &explored)?;
     }
     let text = match args.format {
-        Format::Text => report::text(&explored),
-        Format::Json => {
+        ReportFormat::Text => report::text(&explored),
+        ReportFormat::Json => {
             let records: Vec<_> = explored.iter().map(Explored::record).collect();
             campaign.json(json!({ "scenarios": records }))?
         }
+        ReportFormat::Junit => junit(&report::suites(&explored))?,
+        ReportFormat::Html => page::of(&explored, &command()),
     };
     Ok((text, Verdict::of(explored.iter().all(|explored| explored.fault.is_none()))))
 }
@@ -154,8 +159,16 @@ pub(crate) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
     let parts = shards.results::<Scenarios<Record>>()?.into_iter().map(|part| part.scenarios).collect();
     let records = shards.list(parts)?;
     let text = match shards.format {
-        Format::Text => records.iter().map(Record::text).collect::<String>() + &record::sum(records.iter()),
-        Format::Json => shards.campaign.json(json!({ "scenarios": records }))?,
+        ReportFormat::Text => records.iter().map(Record::text).collect::<String>() + &record::sum(records.iter()),
+        ReportFormat::Json => shards.campaign.json(json!({ "scenarios": records }))?,
+        ReportFormat::Junit => {
+            let cases = records.iter().map(|record| record.case("")).collect();
+            junit(&[Suite { name: "explore".into(), cases }])?
+        }
+        ReportFormat::Html => bail!(
+            "the ways of a merged exploration are not drawn, only their schedules are kept: ask for text, json or junit, \
+             and go a way by `pvmmu explore NAME --policy POLICY --schedule SCHEDULE --format html`"
+        ),
     };
     Ok((text, Verdict::of(records.iter().all(|record| record.violations.is_empty()))))
 }
@@ -276,6 +289,5 @@ fn progress(scenario: &Scenario, policy: Policy) -> ProgressBar {
 fn write_perfetto(file: &std::path::Path, explored: &[Explored]) -> Result<()> {
     let shown = explored.iter().find(|explored| !explored.moments.is_empty());
     let shown = shown.context("there is no way to write: nothing was found; go one with --schedule")?;
-    let trace = perfetto::trace(&shown.moments, shown.scenario.programs.len());
-    std::fs::write(file, trace).with_context(|| format!("cannot write {}", file.display()))
+    std::fs::write(file, perfetto([&course::of(shown)])).with_context(|| format!("cannot write {}", file.display()))
 }

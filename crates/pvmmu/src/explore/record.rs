@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use guest_model::Choice;
 use serde::{Deserialize, Serialize};
 
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Finding};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,18 +57,48 @@ pub(super) struct Violation {
 }
 
 impl Record {
-    /// For a person, without the picture of the way.
-    pub(super) fn text(&self) -> String {
-        let Self { name, policy, states, schedules, seconds, .. } = self;
-        let verdict = match self.violations.first() {
+    /// Scenario and design.
+    pub(super) fn title(&self) -> String {
+        let part = self.part.as_ref().map_or(String::new(), |part| format!(" ({part})"));
+        format!("{}{part} on {}", self.name, self.policy)
+    }
+
+    /// What came of it, in words.
+    pub(super) fn verdict(&self) -> String {
+        match self.violations.first() {
             Some(violation) => format!("broken: {}", violation.finding),
             None if self.complete => "clean, complete within its bounds".into(),
             None => "clean as far as gone".into(),
+        }
+    }
+
+    /// The command that goes the way of the fault again; empty without one.
+    pub(super) fn again(&self) -> String {
+        let Self { name, policy, .. } = self;
+        let again = |Violation { schedule, .. }: &Violation| {
+            format!("pvmmu explore {name} --policy {policy} --schedule {schedule}")
         };
+        self.violations.first().map(again).unwrap_or_default()
+    }
+
+    /// For an account of tests, with a picture of the way.
+    pub(super) fn case(&self, picture: &str) -> Case {
+        let found = |Violation { rule, finding, .. }: &Violation| Finding {
+            kind: rule.clone().unwrap_or_else(|| "no end".into()),
+            what: finding.clone(),
+            detail: format!("{}\n{picture}", self.again()),
+        };
+        let ending = self.violations.first().map_or(Ending::Clean, |violation| Ending::Found(found(violation)));
+        Case { name: self.title(), ending, took: Duration::try_from_secs_f64(self.seconds).unwrap_or_default() }
+    }
+
+    /// For a person, without the picture of the way.
+    pub(super) fn text(&self) -> String {
+        let Self { name, policy, states, schedules, seconds, .. } = self;
         let taken = |kind: &&str| self.choices.get(*kind).copied().filter(|taken| *taken > 0);
         let choices: Vec<_> =
             Choice::KINDS.iter().filter_map(|kind| Some(format!("{kind} {}", grouped(taken(kind)?)))).collect();
-        let mut text = format!("{name:<8} {policy:<17} {verdict}\n");
+        let mut text = format!("{name:<8} {policy:<17} {}\n", self.verdict());
         let _infallible = writeln!(
             text,
             "         {} states, {} schedules, {seconds:.2} s, {} states a second; {}",

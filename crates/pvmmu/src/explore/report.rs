@@ -6,6 +6,7 @@ use std::time::Duration;
 use guest_model::{Exhibit, Fault, Moment, Policy, Scenario, Seen, text as picture};
 
 use super::record::{Bound, Programs, Record, Violation, sum};
+use crate::suites::Suite;
 
 /// One scenario on one design.
 pub(super) struct Explored {
@@ -35,6 +36,21 @@ pub(super) fn text(explored: &[Explored]) -> String {
 }
 
 impl Explored {
+    /// Scenario and design.
+    pub(super) fn name(&self) -> String {
+        self.record().title()
+    }
+
+    /// What came of it, in words.
+    pub(super) fn verdict(&self) -> String {
+        self.record().verdict()
+    }
+
+    /// The command that goes the way of the fault again; empty without one.
+    pub(super) fn again(&self) -> String {
+        self.record().again()
+    }
+
     fn picture(&self) -> String {
         if self.moments.is_empty() {
             return String::new();
@@ -73,4 +89,10 @@ impl Explored {
             seconds: time.as_secs_f64(),
         }
     }
+}
+
+/// One suite, a case for each scenario on each design.
+pub(super) fn suites(explored: &[Explored]) -> Vec<Suite> {
+    let cases = explored.iter().map(|explored| explored.record().case(&explored.picture())).collect();
+    vec![Suite { name: "explore".into(), cases }]
 }

@@ -8,6 +8,7 @@ use hypercall::{Operation, Record, VcpuId};
 use serde::Serialize;
 
 use super::cause::Cause;
+use crate::sizes::BatchSizes;
 
 /// An operation the hypervisor refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +35,8 @@ pub(crate) struct StepCalls {
     pub(crate) cause: Cause,
     /// How many there were.
     pub(crate) hypercalls: u32,
+    /// How many operations they carried.
+    pub(crate) operations: u64,
 }
 
 /// The account of one replay.
@@ -45,8 +48,8 @@ pub(crate) struct Ledger {
     pub(crate) by_cause: BTreeMap<Cause, u64>,
     /// Page-table updates the hypervisor was handed.
     pub(crate) updates_issued: u64,
-    /// Most operations in one hypercall.
-    pub(crate) largest_batch: u64,
+    /// Hypercalls by their operations.
+    pub(crate) sizes: BatchSizes,
     /// What was refused.
     pub(crate) refused: Vec<Refused>,
 }
@@ -62,7 +65,7 @@ impl Ledger {
 
     /// Hypercalls from now on are for `cause`, at `line`.
     pub(crate) fn at(&mut self, line: u64, cause: Cause) {
-        self.steps.push(StepCalls { line, cause, hypercalls: 0 });
+        self.steps.push(StepCalls { line, cause, hypercalls: 0, operations: 0 });
     }
 
     fn note(&mut self, vcpu: VcpuId, record: Record) {
@@ -70,10 +73,11 @@ impl Ledger {
             Record::Hypercall { operations, .. } => {
                 let cause = self.steps.last_mut().map_or(Cause::Flush, |step| {
                     step.hypercalls += 1;
+                    step.operations += u64::from(operations);
                     step.cause
                 });
                 *self.by_cause.entry(cause).or_default() += 1;
-                self.largest_batch = self.largest_batch.max(operations.into());
+                self.sizes.count(operations.into());
             }
             Record::Operation { operation, result } => {
                 self.updates_issued += u64::from(matches!(operation, Operation::Update { .. }));

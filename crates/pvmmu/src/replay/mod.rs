@@ -6,6 +6,7 @@
 mod books;
 mod bracket;
 mod cause;
+mod course;
 mod end;
 mod error;
 mod extract;
@@ -14,6 +15,7 @@ mod infer;
 mod lazy;
 mod ledger;
 mod limits;
+mod page;
 mod policy;
 mod ported;
 mod program;
@@ -21,6 +23,7 @@ mod recorded;
 mod report;
 mod request;
 mod stage;
+mod suite;
 mod sync_points;
 mod table;
 #[cfg(test)]
@@ -36,8 +39,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use mmu_trace::{BUNDLED, Event, EventReader, ReadError, Summary};
 
-use crate::cli::{Format, Mode, On, PolicyName, ReplayArgs};
+use crate::cli::{Mode, On, PolicyName, ReplayArgs, ReportFormat};
 use crate::input;
+use crate::suites::junit;
+use crate::timeline::{self, Recorder};
 use crate::verdict::Verdict;
 use error::ReplayError;
 use frames::Frames;
@@ -60,7 +65,7 @@ const LONG: u64 = 1_000_000;
 /// # Errors
 /// A trace that cannot be read or followed; nothing has been rendered then.
 pub(crate) fn run(args: &ReplayArgs) -> Result<(String, Verdict)> {
-    let ReplayArgs { trace, policy, mode, format, on } = args;
+    let ReplayArgs { trace, policy, mode, format, on, perfetto } = args;
     let is_xen = *on == On::Xen;
     ensure!(
         !is_xen || policy.is_none_or(|policy| policy == PolicyName::PvMmu),
@@ -72,19 +77,32 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(String, Verdict)> {
     };
     let wanted = (policy.unwrap_or_default(), mode.unwrap_or_default());
     let columns = match format {
-        Format::Text if is_xen && mode.is_none() => &COMPARED[1..],
-        Format::Text if policy.is_none() && mode.is_none() => COMPARED.as_slice(),
+        ReportFormat::Json => &[wanted],
+        _ if is_xen && mode.is_none() => &COMPARED[1..],
+        _ if policy.is_none() && mode.is_none() => COMPARED.as_slice(),
         _ => &[wanted],
     };
     let outcomes = if is_xen { replay.on_xen(columns) } else { replay.outcomes(columns).map_err(Into::into) };
-    let outcomes = outcomes.with_context(|| replay.subject.name.clone())?;
+    let mut outcomes = outcomes.with_context(|| replay.subject.name.clone())?;
+    outcomes.iter_mut().for_each(page::dress);
+    if let Some(file) = perfetto {
+        write_perfetto(file, &replay.subject, &outcomes)?;
+    }
     let clean = outcomes.iter().all(Outcome::is_clean);
     let text = match (format, outcomes.as_slice()) {
         // On Xen, the column on the mock comes before.
-        (Format::Json, [.., outcome]) => report::json(&replay.subject, outcome)?,
+        (ReportFormat::Json, [.., outcome]) => report::json(&replay.subject, outcome)?,
+        (ReportFormat::Junit, outcomes) => junit(&[suite::of(&replay.subject, outcomes)])?,
+        (ReportFormat::Html, outcomes) => page::of(&replay.subject, outcomes),
         _ => table::table(&replay.subject, &outcomes),
     };
     Ok((text, Verdict::of(clean)))
+}
+
+fn write_perfetto(file: &Path, subject: &Subject, outcomes: &[Outcome]) -> Result<()> {
+    let courses = outcomes.iter().filter_map(|outcome| outcome.course.as_ref());
+    let trace = timeline::perfetto([&subject.course].into_iter().chain(courses));
+    std::fs::write(file, trace).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn from(path: &Path) -> Result<Replay> {
@@ -114,8 +132,11 @@ impl Replay {
         let (mut trace, recorded) = recorded::count(events, &requests);
         books::accounts_for(trace.pte_writes, &requests)?;
         (trace.lines, trace.events, trace.unknown_lines) = (summary.lines, summary.entries(), summary.unknown_lines);
+        let mut recorder = Recorder::new();
+        events.iter().for_each(|event| recorder.event(event));
+        let course = recorder.finish(events.last().map_or(0, |event| event.line));
         let sync_points = sync_points::sync_points(&requests);
-        let subject = Subject { name: name.into(), trace, recorded, sync_points, inferred, prot_starts };
+        let subject = Subject { name: name.into(), trace, recorded, sync_points, inferred, prot_starts, course };
         let ported = ported(steps.clone());
         Ok(Self { subject, frames, steps, ported })
     }
@@ -166,7 +187,7 @@ impl Replay {
     }
 
     fn outcome(&self, policy: PolicyName, mode: Mode, led: Led, unbatched: &Tables) -> Outcome {
-        let Led { ledger, updates_merged, violations, violations_total, oracle, tables, .. } = led;
+        let Led { ledger, updates_merged, violations, violations_total, oracle, tables, course, .. } = led;
         Outcome {
             policy,
             mode,
@@ -174,7 +195,9 @@ impl Replay {
             by_cause: ledger.by_cause,
             updates_issued: ledger.updates_issued,
             updates_merged,
-            largest_batch: ledger.largest_batch,
+            largest_batch: ledger.sizes.largest(),
+            sizes: Some(ledger.sizes),
+            course: Some(course),
             violations,
             violations_total,
             refused: ledger.refused,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::cause::Cause;
 use super::request::{Request, Source, TaskKey, Wish, Work};
+use crate::sizes::BatchSizes;
 
 /// The trace in figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -41,8 +42,8 @@ pub(crate) struct Recorded {
     pub(crate) by_cause: BTreeMap<Cause, u64>,
     /// Elements of `mmu_update` arrays.
     pub(crate) updates: u64,
-    /// Most operations in one hypercall.
-    pub(crate) largest_batch: u64,
+    /// Hypercalls by their operations.
+    pub(crate) sizes: BatchSizes,
 }
 
 impl Recorded {
@@ -117,6 +118,7 @@ impl Counter {
             self.asked(event, Cause::PteWrite);
         } else {
             self.recorded.direct_pte_calls += 1;
+            self.recorded.sizes.count(1);
             self.recorded.updates += 1;
             *self.recorded.by_cause.entry(Cause::PteWrite).or_default() += 1;
         }
@@ -158,7 +160,7 @@ impl Counter {
         let asked_by = queue.asked_by.unwrap_or(Cause::Flush);
         let cause = if queue.full { Cause::QueueFull } else { asked_by };
         self.recorded.flushes += 1;
-        self.recorded.largest_batch = self.recorded.largest_batch.max(queue.operations);
+        self.recorded.sizes.count(queue.operations);
         *self.recorded.by_cause.entry(cause).or_default() += 1;
     }
 

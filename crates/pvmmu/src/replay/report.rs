@@ -11,6 +11,8 @@ use super::program::Inferred;
 use super::recorded::{Recorded, TraceFigures};
 use super::stage::{Oracle, Violated};
 use crate::cli::{Mode, PolicyName};
+use crate::sizes::BatchSizes;
+use crate::timeline::Timeline;
 
 /// What is the same for every policy.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Subject {
     pub(crate) inferred: Inferred,
     /// Protection changes the trace begins.
     pub(crate) prot_starts: u64,
+    /// What the recorder did on each vCPU.
+    pub(crate) course: Timeline,
 }
 
 /// How a replay on the real Xen went beside the same one on the mock.
@@ -74,6 +78,10 @@ pub(crate) struct Outcome {
     pub(crate) updates_merged: u64,
     /// Most operations in one hypercall.
     pub(crate) largest_batch: u64,
+    /// Hypercalls by their operations; what a kernel on the real Xen does not tell one by one.
+    pub(crate) sizes: Option<BatchSizes>,
+    /// What happened on each vCPU; of a replay on the real Xen only the one on the mock beside it has it.
+    pub(crate) course: Option<Timeline>,
     /// Broken rules.
     pub(crate) violations: Vec<Violated>,
     /// How many there were; the referee keeps the first 1000.

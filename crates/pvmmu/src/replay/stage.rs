@@ -10,6 +10,7 @@ use mock_xen::referee::{Asker, Profile, Referee, RequestId, Settings, TaskId, Wi
 use serde::Serialize;
 
 use super::cause::Cause;
+use super::course::Course;
 use super::end::EndState;
 use super::error::ReplayError;
 use super::frames::Frames;
@@ -19,6 +20,7 @@ use super::policy::{Answer, Policy};
 use super::program::{Act, GuestEvent, MachineSlot, Step};
 use super::request::{Source, TaskKey};
 use super::world::{Tables, World, pte_slot};
+use crate::timeline::Timeline;
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -85,6 +87,8 @@ pub(crate) struct Led {
     pub(crate) end: EndState,
     /// What entries held when they were looked at or taken away beside the batcher.
     pub(crate) held: Vec<Held>,
+    /// What happened on each vCPU.
+    pub(crate) course: Timeline,
 }
 
 /// A guest, its referee and the account of its hypercalls.
@@ -120,8 +124,12 @@ impl Stage {
     pub(crate) fn lead(&self, steps: &[Step], policy: &mut dyn Policy, mut tick: impl FnMut()) -> Led {
         let (laziness, oracle) = (Laziness::default(), Oracle::default());
         let mut lead = Lead { stage: self, laziness, violations: Vec::new(), oracle, held: Vec::new() };
+        let mut course = Course::new();
         for step in steps {
             lead.step(step, policy);
+            if let Some(calls) = self.ledger.borrow().steps.last() {
+                course.took(step, calls, self.world.vcpus().map(|vcpu| policy.queued(vcpu)));
+            }
             tick();
         }
         let line = steps.last().map_or(0, |step| step.line);
@@ -133,7 +141,7 @@ impl Stage {
         let verdict = self.referee.verdict();
         let unlisted = verdict.found - verdict.violations.len() as u64;
         let (updates_merged, violations_total) = (verdict.counters.merged, violations.len() as u64 + unlisted);
-        Led { ledger, updates_merged, violations, violations_total, oracle, tables, end, held }
+        Led { ledger, updates_merged, violations, violations_total, oracle, tables, end, held, course: course.finish() }
     }
 }
 

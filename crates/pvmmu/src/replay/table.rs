@@ -18,13 +18,13 @@ const LISTED: usize = 10;
 
 /// The table for these outcomes, and what has to be said about them.
 pub(crate) fn table(subject: &Subject, outcomes: &[Outcome]) -> String {
-    let mut text = heading(subject);
-    text += &figures(subject, outcomes);
-    for gains in outcomes.iter().filter_map(|outcome| outcome.gains).take(1) {
-        text += &explain(&gains);
-    }
-    text += &footing(subject, outcomes);
-    text
+    heading(subject) + &figures(subject, outcomes) + &notes(subject, outcomes)
+}
+
+/// What has to be said about the outcomes beside their figures.
+pub(super) fn notes(subject: &Subject, outcomes: &[Outcome]) -> String {
+    let gains = outcomes.iter().filter_map(|outcome| outcome.gains).take(1);
+    gains.map(|gains| explain(&gains)).collect::<String>() + &footing(subject, outcomes)
 }
 
 fn heading(subject: &Subject) -> String {
@@ -67,7 +67,7 @@ fn figures(subject: &Subject, outcomes: &[Outcome]) -> String {
     }
     rows.row("updates issued", &grouped(recorded.updates), outcomes, |outcome| grouped(outcome.updates_issued));
     rows.row("updates merged", "-", outcomes, |outcome| grouped(outcome.updates_merged));
-    rows.row("largest batch", &grouped(recorded.largest_batch), outcomes, |outcome| grouped(outcome.largest_batch));
+    rows.row("largest batch", &grouped(recorded.sizes.largest()), outcomes, |outcome| grouped(outcome.largest_batch));
     rows.row("violations", "", outcomes, |outcome| match outcome.beside_mock {
         Some(_) => "-".into(),
         None => grouped(outcome.violations_total),
@@ -95,7 +95,7 @@ fn equalities(rows: &mut Rows, outcomes: &[Outcome]) {
     rows.row("end as on the mock", "", outcomes, row(|beside| beside.end_state_equal));
 }
 
-const fn on(outcome: &Outcome) -> &'static str {
+pub(super) const fn on(outcome: &Outcome) -> &'static str {
     if outcome.beside_mock.is_some() { "on Xen" } else { "on the mock" }
 }
 
@@ -111,7 +111,7 @@ impl Rows {
     }
 }
 
-const fn title(outcome: &Outcome) -> (&'static str, &'static str) {
+pub(super) const fn title(outcome: &Outcome) -> (&'static str, &'static str) {
     let policy = match outcome.policy {
         PolicyName::PvMmu => "pv-mmu",
         PolicyName::Linux => "linux policy",
@@ -123,11 +123,11 @@ const fn title(outcome: &Outcome) -> (&'static str, &'static str) {
     }
 }
 
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "-".into() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
 }
 
-fn yes(value: bool) -> String {
+pub(super) fn yes(value: bool) -> String {
     if value { "yes".into() } else { "NO".into() }
 }
 

@@ -206,7 +206,7 @@ impl Bench {
     /// Hypercalls so far, and the most operations in one.
     pub(crate) fn calls(&self) -> (u64, u64) {
         let ledger = self.ledger.borrow();
-        (ledger.by_cause.values().sum(), ledger.largest_batch)
+        (ledger.by_cause.values().sum(), ledger.sizes.largest())
     }
 }
 

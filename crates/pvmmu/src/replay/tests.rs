@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::mem::{Discriminant, discriminant};
 
-use hypercall::{MmuUpdate, Operation, Pte, PteFlags};
+use hypercall::{MmuUpdate, Operation, Pte, PteFlags, VcpuId};
 use mmu_trace::{Bundled, EventKind, ExtendResult, native};
 
 use super::policy::{Answer, Policy};
@@ -95,7 +95,7 @@ fn the_linux_policy_reproduces_the_recorder() {
             let theirs = recorded.by_cause[cause];
             assert!(ours.abs_diff(theirs) * 50 <= theirs, "{}, {cause:?}: {ours} for {theirs}", replay.subject.name);
         }
-        assert_eq!(linux.largest_batch, recorded.largest_batch);
+        assert_eq!(linux.largest_batch, recorded.sizes.largest());
         assert_eq!(linux.updates_issued, recorded.updates);
     }
 }
@@ -221,6 +221,10 @@ impl<P: Policy> Policy for Faulty<P> {
         }
         self.inner.act(&step)
     }
+
+    fn queued(&self, vcpu: VcpuId) -> u64 {
+        self.inner.queued(vcpu)
+    }
 }
 
 /// A policy that loses every direct write.
@@ -231,6 +235,10 @@ struct Dropping<P> {
 impl<P: Policy> Policy for Dropping<P> {
     fn act(&mut self, step: &Step) -> Answer {
         if is_pte_write(step) { Answer::accepted() } else { self.inner.act(step) }
+    }
+
+    fn queued(&self, vcpu: VcpuId) -> u64 {
+        self.inner.queued(vcpu)
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &ScaleArgs) -> Result<(String, Verdict)> {
     let text = match args.format {
         BenchFormat::Text => growth.text(),
         BenchFormat::Json => serde_json::to_string_pretty(&growth)? + "\n",
-        BenchFormat::Html => page::page(&growth)?,
+        BenchFormat::Html => page::of(&growth)?,
     };
     Ok((text, Verdict::Clean))
 }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_page_has_its_plots_and_nothing_from_elsewhere() {
-        let page = page::page(&growth()).unwrap();
+        let page = page::of(&growth()).unwrap();
         assert_eq!(
             (page.matches("<svg").count(), page.matches("<circle").count()),
             (3, 6),

@@ -1,13 +1,13 @@
 //! The figures as one page, with plots.
 
-use std::fmt::Write as _;
-
 use anyhow::{Result, anyhow};
+use maud::{PreEscaped, html};
 use plotters::prelude::{
     BLACK, ChartBuilder, IntoDrawingArea, IntoLogRange, LineSeries, PathElement, RGBColor, SVGBackend, WHITE,
 };
 
 use super::Growth;
+use crate::page::{heading, page};
 
 /// A line of a plot.
 struct Line<'l> {
@@ -20,11 +20,11 @@ const OWN: RGBColor = RGBColor(0x18, 0x88, 0x60);
 const OTHER: RGBColor = RGBColor(0x60, 0x70, 0xa0);
 const SIZE: (u32, u32) = (760, 360);
 
-/// The page. It needs nothing from anywhere.
+/// The page.
 ///
 /// # Errors
 /// A plot cannot be drawn.
-pub(super) fn page(growth: &Growth) -> Result<String> {
+pub(super) fn of(growth: &Growth) -> Result<String> {
     let each = growth.updates.iter().map(|size| (size.updates as f64, size.cost_per_update)).collect();
     let each = Line { name: "a region", colour: OWN, points: each };
     let column = |name, colour, of: fn(&super::Busy) -> f64| {
@@ -33,21 +33,18 @@ pub(super) fn page(growth: &Growth) -> Result<String> {
     };
     let on_mock = column("mock", OTHER, |busy| busy.mock);
     let on_null = column("null", OWN, |busy| busy.null);
-    let updates = plot(&format!("{} for each update, by the size of a region", growth.unit), &[each])?;
-    let mock = plot("millions of updates a second on the mock, by vCPUs", &[on_mock])?;
-    let null = plot("the same on a hypervisor that does nothing", &[on_null])?;
-    let mut page = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>pvmmu scale</title><style>\
-         :root{{color-scheme:light dark}}body{{font:15px/1.4 system-ui,sans-serif;margin:2rem auto;max-width:52rem}}\
-         svg{{background:#fff;max-width:100%;height:auto}}pre{{overflow:auto}}</style><h1>How cost grows</h1>\
-         <p>Regions on {}; vCPUs as threads on {} processors.</p>",
-        growth.on, growth.processors
-    );
-    for plot in [updates, mock, null] {
-        let _infallible = write!(page, "{plot}");
-    }
-    let _infallible = writeln!(page, "<pre>{}</pre></html>", growth.text());
-    Ok(page)
+    let plots = [
+        plot(&format!("{} for each update, by the size of a region", growth.unit), &[each])?,
+        plot("millions of updates a second on the mock, by vCPUs", &[on_mock])?,
+        plot("the same on a hypervisor that does nothing", &[on_null])?,
+    ];
+    let facts = [format!("regions on {}", growth.on), format!("vCPUs as threads on {} processors", growth.processors)];
+    let body = html! {
+        (heading("How cost grows", "Regions and vCPUs", None, &facts))
+        @for plot in plots { div.plot { (PreEscaped(plot)) } }
+        pre { (growth.text()) }
+    };
+    Ok(page("pvmmu scale", &body))
 }
 
 /// Lines over a logarithmic axis, from 0 up.

@@ -84,6 +84,12 @@ impl Buffer {
         self.last = Some(kind);
     }
 
+    /// How many operations wait.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        (0..self.batch.len()).filter_map(|call| self.batch.entry(call)).map(|entry| usize::from(entry.len)).sum()
+    }
+
     /// Hands everything over: one entry as a call of its own, several as a multicall.
     pub fn flush<H: Hypervisor>(&mut self, hypervisor: &mut H) {
         if self.batch.len() > 1 {

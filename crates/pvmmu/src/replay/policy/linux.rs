@@ -93,6 +93,10 @@ impl<H: Hypervisor> Policy for Linux<H> {
         }
         Answer::accepted()
     }
+
+    fn queued(&self, vcpu: VcpuId) -> u64 {
+        self.vcpus[vcpu.number() as usize].0.queued() as u64
+    }
 }
 
 /// Who sets ptes past the buffer outside a region, and without looking at what it holds.

@@ -12,7 +12,7 @@ pub(crate) use linux::Linux;
 pub(crate) use pv_mmu::{Kernel, Memory, PvMmu, library_act};
 pub(crate) use single::Single;
 
-use hypercall::{Errno, Operation};
+use hypercall::{Errno, Operation, VcpuId};
 
 use super::program::Step;
 
@@ -38,4 +38,7 @@ impl Answer {
 pub(crate) trait Policy {
     /// Takes one step.
     fn act(&mut self, step: &Step) -> Answer;
+
+    /// How many operations wait on the vCPU.
+    fn queued(&self, vcpu: VcpuId) -> u64;
 }

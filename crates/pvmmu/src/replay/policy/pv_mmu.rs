@@ -137,6 +137,10 @@ impl<H: Hypervisor, M: Memory> Policy for PvMmu<'_, H, M> {
         let accepted = self.leaders[step.vcpu.number() as usize].act(task, step.interrupt, &act);
         Answer { accepted, ..self.kernel.told.take() }
     }
+
+    fn queued(&self, vcpu: VcpuId) -> u64 {
+        self.kernel.vcpus[vcpu.number() as usize].borrow().queue.pending()
+    }
 }
 
 /// What a step asks of the library; `None` for one that is taken beside it.

@@ -1,6 +1,6 @@
 //! No batching at all: every operation is a hypercall of its own.
 
-use hypercall::{Hypervisor, issue_operation};
+use hypercall::{Hypervisor, VcpuId, issue_operation};
 
 use super::{Answer, Policy};
 use crate::replay::program::{Act, Step};
@@ -26,6 +26,10 @@ impl<H: Hypervisor> Policy for Single<H> {
             let _ = issue_operation(hypervisor, operation);
         }
         Answer::accepted()
+    }
+
+    fn queued(&self, _vcpu: VcpuId) -> u64 {
+        0
     }
 }
 

@@ -179,6 +179,8 @@ impl OnXen {
             by_cause,
             updates_issued,
             updates_merged: updates_asked(steps).saturating_sub(updates_issued),
+            sizes: None,
+            course: None,
             largest_batch: self.called.iter().map(|called| called.largest.into()).max().unwrap_or(0),
             violations: self.complaints(),
             violations_total: self.complaints.into(),

@@ -154,7 +154,7 @@ fn the_kernel_refuses_what_is_no_list_and_what_it_has_no_room_for() {
 #[test]
 fn what_differs_is_told_in_words() {
     let called = |hypercalls| Called { hypercalls, ..Called::default() };
-    let step = |hypercalls| StepCalls { line: 7, cause: super::super::cause::Cause::Leave, hypercalls };
+    let step = |hypercalls| StepCalls { line: 7, cause: super::super::cause::Cause::Leave, hypercalls, operations: 0 };
     assert_eq!(calls_differ(&[called(1)], &[step(1)]), [""; 0]);
     assert_eq!(calls_differ(&[called(1)], &[step(2)]), ["line 7: 1 hypercalls here and 2 on the mock"]);
     let held = |word| Held { line: 8, word, recorded: None };

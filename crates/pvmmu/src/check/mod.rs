@@ -1,34 +1,45 @@
 //! `pvmmu check`: the recorded behaviour itself, judged by the contract.
 
+mod page;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use mmu_trace::check::{CheckReport, Evidence, FlushCounts, Histogram, check};
+use mmu_trace::check::{CheckReport, Evidence, FlushCounts, Histogram, Rule, check};
 use mmu_trace::{BUNDLED, EventReader, Summary};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::cli::Format;
+use crate::cli::{CheckArgs, ReportFormat};
 use crate::input;
 use crate::style::grouped;
+use crate::suites::{Case, Ending, Suite, junit};
+use crate::timeline::{Mark, Recorder, Timeline};
 use crate::verdict::Verdict;
 
 /// Judges each trace, without any all the bundled ones, and renders what was found.
 ///
 /// # Errors
 /// The first trace that cannot be read; nothing has been rendered then.
-pub(crate) fn run(traces: &[PathBuf], format: Format) -> Result<(String, Verdict)> {
+pub(crate) fn run(args: &CheckArgs) -> Result<(String, Verdict)> {
+    let CheckArgs { traces, format } = args;
     let all = BUNDLED.map(|bundled| PathBuf::from(bundled.name));
     let traces = if traces.is_empty() { all.as_slice() } else { traces };
+    let is_drawn = *format == ReportFormat::Html;
     let judged = traces
         .iter()
-        .map(|path| judge(path).with_context(|| format!("{}", path.display())))
+        .map(|path| judge(path, is_drawn).with_context(|| format!("{}", path.display())))
         .collect::<Result<Vec<Judged>>>()?;
     let clean = judged.iter().all(|judged| judged.report.violations_total == 0);
     let text = match format {
-        Format::Text => judged.iter().map(Judged::text).collect::<Vec<_>>().join("\n"),
-        Format::Json => serde_json::to_string_pretty(&judged.iter().map(Judged::json).collect::<Vec<_>>())? + "\n",
+        ReportFormat::Text => judged.iter().map(Judged::text).collect::<Vec<_>>().join("\n"),
+        ReportFormat::Json => {
+            serde_json::to_string_pretty(&judged.iter().map(Judged::json).collect::<Vec<_>>())? + "\n"
+        }
+        ReportFormat::Junit => junit(&judged.iter().map(Judged::suite).collect::<Vec<_>>())?,
+        ReportFormat::Html => page::of(&judged),
     };
     Ok((text, Verdict::of(clean)))
 }
@@ -38,18 +49,39 @@ struct Judged {
     name: String,
     summary: Summary,
     report: CheckReport,
+    /// What happened on each vCPU, where that is to be drawn.
+    course: Option<Timeline>,
 }
 
-fn judge(path: &Path) -> Result<Judged> {
+fn judge(path: &Path, is_drawn: bool) -> Result<Judged> {
     let mut reader = EventReader::new(input::file(path)?)?;
-    let report = check(&mut reader)?;
+    let mut recorder = is_drawn.then(Recorder::new);
+    let report = check(reader.by_ref().inspect(|event| {
+        if let (Some(recorder), Ok(event)) = (&mut recorder, event) {
+            recorder.event(event);
+        }
+    }))?;
     input::not_blank(reader.summary())?;
-    Ok(Judged { name: path.display().to_string(), summary: reader.summary().clone(), report })
+    let (name, summary) = (path.display().to_string(), reader.summary().clone());
+    let course = recorder.map(|recorder| course(recorder.finish(summary.lines), &name, &report));
+    Ok(Judged { name, summary, report, course })
 }
+
+fn course(mut course: Timeline, name: &str, report: &CheckReport) -> Timeline {
+    course.rename(name.into());
+    for violation in &report.violations {
+        let text = format!("{}: {}", violation.what.rule(), violation.what);
+        course.mark(Mark { at: violation.line, vcpu: Some(violation.vcpu as usize), text });
+    }
+    course
+}
+
+/// The rules that traces are judged by.
+const JUDGED: [Rule; 6] = [Rule::R1, Rule::R2, Rule::R4, Rule::R6, Rule::R7, Rule::R17];
 
 impl Judged {
     fn text(&self) -> String {
-        let Self { name, summary, report } = self;
+        let Self { name, summary, report, .. } = self;
         let mut text = String::new();
         let mut line = |label: &str, value: String| {
             let _ = writeln!(text, "  {label:<22}{value}");
@@ -79,7 +111,7 @@ impl Judged {
     }
 
     fn json(&self) -> serde_json::Value {
-        let Self { name, summary, report } = self;
+        let Self { name, summary, report, .. } = self;
         let violations: Vec<ViolationRecord> = report.violations.iter().map(ViolationRecord::from).collect();
         let FlushCounts { leave, request, switch, operation, full_entries, full_arguments, full_callbacks, .. } =
             report.flushes;
@@ -113,6 +145,42 @@ impl Judged {
     }
 }
 
+impl Judged {
+    /// For an account of tests: a case for each rule.
+    fn suite(&self) -> Suite {
+        Suite { name: self.name.clone(), cases: JUDGED.map(|rule| self.case(rule)).into() }
+    }
+
+    fn case(&self, rule: Rule) -> Case {
+        let of_rule = self.report.violations.iter().filter(|violation| violation.what.rule() == rule);
+        let mut found: Vec<String> = of_rule.map(ToString::to_string).collect();
+        let listed = self.report.violations.len() as u64;
+        if !found.is_empty() && listed < self.report.violations_total {
+            found.push(format!("of {} violations in all, {listed} are listed", self.report.violations_total));
+        }
+        let name = rule.to_string();
+        match not_seen(&self.report.evidence, rule) {
+            Some(missing) if found.is_empty() => {
+                Case { name, ending: Ending::NotJudged(missing.into()), took: Duration::ZERO }
+            }
+            _ => Case::of(&name, &name, &found),
+        }
+    }
+}
+
+/// Why nothing of the rule can be judged, if so.
+fn not_seen(evidence: &Evidence, rule: Rule) -> Option<&'static str> {
+    let (is_seen, missing) = match rule {
+        Rule::R1 | Rule::R17 => (evidence.batches, "no xen_mc events"),
+        Rule::R2 => (evidence.regions || evidence.batches, "no lazy-mode probes and no xen_mc events"),
+        Rule::R4 => (evidence.regions, "no lazy-mode probes"),
+        Rule::R6 => (evidence.contexts, "no context column"),
+        Rule::R7 => (evidence.switches, "no switch events"),
+        _ => (false, "not judged of a trace"),
+    };
+    (!is_seen).then_some(missing)
+}
+
 /// A violation as JSON has it.
 #[derive(Serialize)]
 struct ViolationRecord {
@@ -130,8 +198,9 @@ impl From<&mmu_trace::check::Violation> for ViolationRecord {
     }
 }
 
-fn flushes(counts: &FlushCounts, empty: u64) -> String {
-    let parts = [
+/// Flushes that made a hypercall.
+const fn flushes_by_cause(counts: &FlushCounts) -> [(u64, &'static str); 7] {
+    [
         (counts.operation, "for an operation"),
         (counts.leave, "at a leave"),
         (counts.request, "on request"),
@@ -139,10 +208,13 @@ fn flushes(counts: &FlushCounts, empty: u64) -> String {
         (counts.full_arguments, "arguments full"),
         (counts.full_entries, "entries full"),
         (counts.full_callbacks, "callbacks full"),
-        (empty, "empty"),
-    ];
-    let parts = parts.iter().filter(|(count, _)| *count > 0);
-    let named: Vec<String> = parts.map(|(count, why)| format!("{} {why}", grouped(*count))).collect();
+    ]
+}
+
+fn flushes(counts: &FlushCounts, empty: u64) -> String {
+    let parts = flushes_by_cause(counts).into_iter().chain([(empty, "empty")]);
+    let parts = parts.filter(|(count, _)| *count > 0);
+    let named: Vec<String> = parts.map(|(count, why)| format!("{} {why}", grouped(count))).collect();
     format!("{}: {}", grouped(counts.total()), named.join(", "))
 }
 
