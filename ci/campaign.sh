@@ -41,6 +41,12 @@ refused() {
 explore=(explore S60 --cut --deviations 1)
 examples/campaign/parallel.sh 4 "$out/explore" "${explore[@]}" > "$out/explore.text"
 same explore "${explore[@]}"
+status=0
+examples/campaign/parallel.sh 2 "$out/found" explore B13a --policy all > "$out/found.text" || status=$?
+[ "$status" = 1 ] && grep -q 'schedule 3.p1' "$out/found.text" || fail "the fault of B13a is not what the campaign ends with, but $status"
+status=0
+examples/campaign/parallel.sh 2 "$out/none" explore S999 > /dev/null 2>&1 || status=$?
+[ "$status" = 2 ] || fail "a campaign of nothing ends with $status"
 mv "$out/explore/3.json" "$out/third"
 refused "missing 3/4" "$out/explore"/*.json
 head -c 2000 "$out/third" > "$out/cut"

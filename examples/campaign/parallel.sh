@@ -7,7 +7,9 @@ set -euo pipefail
 shards=$1 folder=$2
 shift 2
 mkdir -p "$folder"
-# Exit status 1 is a finding, which the merged result tells of again; a shard that could not run ends the campaign.
 printf -v command '%q ' pvmmu "$@" --format json --shard
-seq "$shards" | parallel --halt now,fail=1 "$command {}/$shards > $folder/{}.json || [ \$? = 1 ]"
-seq -f "$folder/%.0f.json" "$shards" | xargs pvmmu merge --save "$folder/divergences"
+printf -v quoted '%q' "$folder"
+# Exit status 1 is a finding, which the merged result tells of again; a shard that could not run ends the campaign.
+seq "$shards" | parallel --halt now,fail=1 "$command {}/$shards > $quoted/{}.json || [ \$? = 1 ]" || exit 2
+mapfile -t files < <(seq -f "$folder/%.0f.json" "$shards")
+pvmmu merge --save "$folder/divergences" "${files[@]}"
