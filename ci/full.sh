@@ -25,6 +25,8 @@ cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu
 ci/fuzz.sh 600
 # Linux on Xen, recorded by three tools at once; docs/record-linux.md.
 ci/record-linux.sh
+# Every command of the example pipelines, pv-mmu built anew for them; docs/campaigns.md.
+ci/pipelines.sh
 # Packages, features, the oldest compiler, public interfaces as the nightly compiler tells them.
 ci/packages.sh
 # Coverage, no lower than kept; docs/decisions/coverage.md.
