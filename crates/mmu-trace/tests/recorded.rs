@@ -1,5 +1,5 @@
 //! One run of Linux 6.1 on Xen 4.17, recorded by `tracing/trace`, `trace-cmd` and `perf` at the same time: the three
-//! texts in `recorded/` say the same. What perf and trace-cmd print without being told otherwise says something else.
+//! texts in `recorded/` say the same. They are what all three have of one run of `ci/record-linux.sh`.
 
 use std::fs::File;
 use std::io::Read;

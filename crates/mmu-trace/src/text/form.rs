@@ -31,7 +31,8 @@ pub(super) fn is_perf_loss(line: &[u8]) -> bool {
 }
 
 impl Form {
-    /// The form of which `line`, the first that is no header, can be.
+    /// The form of which `line`, the first that is no header, can be. A line that is damaged but has a dash and a number
+    /// is the kernel's, so that its damage is named and not its form.
     pub(super) fn of(line: &[u8]) -> Option<Self> {
         let marked = line.windows(2).any(|pair| pair[0] == b'-' && pair[1].is_ascii_digit());
         match columns::ftrace::split(line) {
