@@ -23,6 +23,10 @@ cargo run --release -p papr-lab -- --ops 10000000 --seed 7 --loads
 cargo test --release -p hypercall -p pv-mmu -p mock-xen -p mmu-trace -p pvmmu
 # Each fuzz target for ten minutes; docs/decisions/fuzzing.md.
 ci/fuzz.sh 600
+# Linux on Xen, recorded by three tools at once; docs/record-linux.md.
+ci/record-linux.sh
+# Every command of the example pipelines, pv-mmu built anew for them; docs/campaigns.md.
+ci/pipelines.sh
 # Packages, features, the oldest compiler, public interfaces as the nightly compiler tells them.
 ci/packages.sh
 # Coverage, no lower than kept; docs/decisions/coverage.md.

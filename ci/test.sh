@@ -25,6 +25,8 @@ step "every planted fault of the mock is found by real Xen"
 cargo test --release -p xen-conform --test planted -- --nocapture
 step "every interleaving, within the bounds of the catalogue"
 cargo run --release -- explore --all
+step "campaigns: shards, merged, are the whole"
+ci/campaign.sh
 step "instructions of every policy, by valgrind"
 ci/bench.sh --instructions
 step "documentation"

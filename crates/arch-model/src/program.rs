@@ -39,7 +39,7 @@ impl<'a, A: Arch> Work<'a, A> {
         let world = self.cpu.world;
         match &world.scenario.programs[self.cpu.id] {
             Program::Fixed(steps) => steps.iter().for_each(|step| self.step(*step)),
-            Program::Any { alphabet, length } => {
+            Program::Any { alphabet, length, .. } => {
                 for _ in 0..*length {
                     let Command::Do(choice) = self.cpu.suspend(Yield::Choose(alphabet.len())) else { break };
                     let Some(step) = alphabet.get(choice) else { break };

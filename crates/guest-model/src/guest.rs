@@ -83,10 +83,12 @@ impl<D: Design> Guest<'_, D> {
         }
         match &machine.scenario.programs[self.cpu.id()] {
             Program::Fixed(steps) => steps.get(number).copied(),
-            Program::Any { alphabet, length } if number < *length => match self.cpu.suspend(Yield::Choose) {
-                Command::Do(choice) => self.chosen(alphabet.get(choice).copied()),
-                _ => None,
-            },
+            Program::Any { alphabet, length, .. } if number < *length => {
+                match self.cpu.suspend(Yield::Choose(number)) {
+                    Command::Do(choice) => self.chosen(alphabet.get(choice).copied()),
+                    _ => None,
+                }
+            }
             Program::Any { .. } => None,
         }
     }

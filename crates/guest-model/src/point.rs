@@ -56,8 +56,8 @@ pub(crate) enum Yield {
     Parked,
     /// About to do something.
     Point(What),
-    /// The task chooses its next operation from the scenario's alphabet.
-    Choose,
+    /// The task chooses its operation of this number from the scenario's alphabet.
+    Choose(usize),
     /// Waits for a lock.
     Lock(usize),
     /// Waits until every vCPU has answered its call.

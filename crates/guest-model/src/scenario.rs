@@ -1,5 +1,7 @@
 //! What a model's tasks and handlers do, and what may happen to them.
 
+use std::ops::Range;
+
 use crate::explore::Bounds;
 
 /// How regions nest (R4).
@@ -156,6 +158,9 @@ pub enum Program {
         alphabet: Vec<Step>,
         /// How many.
         length: usize,
+        /// Which steps come first: numbers in the alphabet; its length is that of the empty program. All of
+        /// them, but in a part of a scenario ([`Scenario::parts`]).
+        begin: Range<u8>,
     },
 }
 
@@ -165,7 +170,7 @@ impl Program {
     pub fn count(&self) -> u64 {
         match self {
             Self::Fixed(_) => 1,
-            Self::Any { alphabet, length } => (0..=*length as u32).map(|n| (alphabet.len() as u64).pow(n)).sum(),
+            Self::Any { alphabet, length, begin } => count(alphabet, *length, begin, |_| true),
         }
     }
 }
@@ -175,14 +180,42 @@ impl Program {
     fn count_without_entries(&self) -> u64 {
         match self {
             Self::Fixed(_) => 1,
-            Self::Any { alphabet, length } => {
-                let nameless =
-                    alphabet.iter().filter(|step| !matches!(step, Step::Set(_) | Step::Clear(_) | Step::Read(_)));
-                let count = nameless.count() as u64;
-                (0..=*length as u32).map(|n| count.pow(n)).sum()
+            Self::Any { alphabet, length, begin } => {
+                let is_nameless = |step: &Step| !matches!(step, Step::Set(_) | Step::Clear(_) | Step::Read(_));
+                count(alphabet, *length, begin, is_nameless)
             }
         }
     }
+
+    /// The program divided by what it begins with, each step for itself, but for steps that only differ in the entry.
+    fn parts(&self) -> Vec<Self> {
+        let Self::Any { alphabet, length, begin } = self else { return vec![self.clone()] };
+        let kind = |number: u8| alphabet.get(usize::from(number)).map(std::mem::discriminant);
+        let numbers: Vec<u8> = begin.clone().collect();
+        let alike = numbers.chunk_by(|one, other| kind(*one) == kind(*other));
+        let begins = alike.map(|alike| alike[0]..alike[alike.len() - 1] + 1);
+        begins.map(|begin| Self::Any { alphabet: alphabet.clone(), length: *length, begin }).collect()
+    }
+
+    fn is_part(&self) -> bool {
+        matches!(self, Self::Any { alphabet, begin, .. } if begin.len() <= alphabet.len())
+    }
+
+    /// What all of it begins with, in letters.
+    fn begins(&self) -> String {
+        let Self::Any { alphabet, begin, .. } = self else { return String::new() };
+        let name = |number: u8| alphabet.get(usize::from(number)).map_or_else(|| "end".into(), |step| step.name());
+        begin.clone().map(name).collect::<Vec<_>>().join("|")
+    }
+}
+
+/// How many programs of at most `length` steps begin with one of `begin` and have only steps that `is_in`.
+fn count(alphabet: &[Step], length: usize, begin: &Range<u8>, is_in: impl Fn(&Step) -> bool) -> u64 {
+    let all = alphabet.iter().filter(|step| is_in(step)).count() as u64;
+    let of = |number: u8| alphabet.get(usize::from(number)).is_some_and(&is_in);
+    let first = begin.clone().filter(|number| of(*number)).count() as u64;
+    let empty = u64::from(begin.contains(&(alphabet.len() as u8)));
+    empty + (1..=length as u32).map(|n| first * all.pow(n - 1)).sum::<u64>()
 }
 
 /// What a handler of an event does, with upcalls masked.
@@ -247,13 +280,43 @@ impl Scenario {
         }
     }
 
-    /// How many programs its tasks can have together, where that is more than one: all, and those that differ
+    /// How many programs its tasks can have together, where they choose them: all, and those that differ
     /// in more than the names of the entries they write.
     #[must_use]
     pub fn program_counts(&self) -> Option<(u64, u64)> {
         let all: u64 = self.programs.iter().map(Program::count).product();
         let alike: u64 = self.programs.iter().map(Program::count_without_entries).product();
-        (all > 1).then_some((all, (all + alike) / 2))
+        let is_chosen = self.programs.iter().any(|program| matches!(program, Program::Any { .. }));
+        is_chosen.then_some((all, (all + alike) / 2))
+    }
+
+    /// The scenario in parts that are explored each for itself: every way through it is a way through exactly one of
+    /// them, by what the programs of tasks that choose theirs begin with. One part where no task chooses.
+    ///
+    /// Schedules of a part are schedules of the whole. A state that several parts come to is looked at by each.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Self> {
+        let mut parts = vec![self.clone()];
+        for task in 0..self.tasks() {
+            let divide = |part: &Self| {
+                let with = |program| {
+                    let mut part = part.clone();
+                    part.programs[task] = program;
+                    part
+                };
+                part.programs[task].parts().into_iter().map(with).collect::<Vec<_>>()
+            };
+            parts = parts.iter().flat_map(divide).collect();
+        }
+        parts
+    }
+
+    /// What the programs of tasks that choose theirs begin with in this part, a task behind the other; `None` for what
+    /// is no part.
+    #[must_use]
+    pub fn part(&self) -> Option<String> {
+        let is_part = self.programs.iter().any(Program::is_part);
+        is_part.then(|| self.programs.iter().map(Program::begins).collect::<Vec<_>>().join(" "))
     }
 
     /// How many tasks there are.

@@ -1,6 +1,7 @@
 //! Everything in the catalogue: clean and complete on this library, and each bug found in the design that
 //! had it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use guest_model::{Bounds, Choice, Exhibit, Policy, Profile, Program, Scenario, Step, catalogue, every_program};
@@ -125,4 +126,25 @@ fn what_is_found_at_random_repeats_itself() {
     let fault = Policy::Linux70.sample(&exhibit.scenario, 1, 100_000, |_| true).fault.expect("found");
     let (found, moments) = Policy::Linux70.replay(&exhibit.scenario, &fault.schedule).expect("the schedule fits");
     assert_eq!((found, moments), (Some(fault.found), fault.moments));
+}
+
+/// What a part of S60 finds is a way through S60; its programs are those of all parts, each in one.
+#[test]
+fn a_fault_of_a_part_is_one_of_the_whole() {
+    let bounds = Bounds { deviations: 1, ..Bounds::default() };
+    let whole = Arc::new(every_program(Profile::Nested, 2, bounds));
+    let parts = whole.parts();
+    let names: BTreeSet<_> = parts.iter().filter_map(Scenario::part).collect();
+    assert_eq!((parts.len(), names.len(), whole.part()), (36, 36, None));
+    let counts = parts.iter().filter_map(Scenario::program_counts);
+    let sum = counts.fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1));
+    assert_eq!(Some(sum), whole.program_counts());
+
+    let explored = parts.into_iter().map(|part| Policy::Linux70.explore(&Arc::new(part), |_| true));
+    let (found, clean): (Vec<_>, Vec<_>) = explored.partition(|outcome| outcome.fault.is_some());
+    assert!(found.len() > 30 && !clean.is_empty(), "{} found, {} clean", found.len(), clean.len());
+    for fault in found.into_iter().filter_map(|outcome| outcome.fault) {
+        let again = Policy::Linux70.replay(&whole, &fault.schedule).expect("the schedule fits");
+        assert_eq!(again, (Some(fault.found), fault.moments));
+    }
 }

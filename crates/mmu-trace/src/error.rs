@@ -28,11 +28,22 @@ pub enum ReadError {
         fault: NativeFault,
     },
     /// There is nothing to read.
-    #[error("the input is empty: expected ftrace text or a native trace, plain or gzip")]
+    #[error(
+        "the input is empty: expected the text of tracing/trace, `trace-cmd report -l -r '.*'` or `perf script -s \
+         perf-fields.py`, or a native trace, plain or gzip"
+    )]
     Empty,
     /// The unpacked input is packed again.
     #[error("gzip inside gzip: unpack the trace once by hand")]
     NestedGzip,
+    /// What trace-cmd or perf recorded, not yet printed.
+    #[error("this is a recording of {tool} itself: print it with `{command}`, and read what that prints")]
+    Recording {
+        /// Who recorded it.
+        tool: &'static str,
+        /// What prints it.
+        command: &'static str,
+    },
     /// The input cannot be opened, or not even its first bytes be read.
     #[error("cannot read the input: {0}")]
     Open(io::Error),
@@ -62,9 +73,23 @@ pub enum TextFault {
         /// Entries found.
         found: u64,
     },
+    /// Nothing of the first line tells what the text is.
+    #[error(
+        "neither the text of `tracing/trace` nor of `trace-cmd report -l -r '.*'` nor of `perf script -s \
+         perf-fields.py`, nor a native trace"
+    )]
+    NoForm,
     /// The columns every event starts with are not there.
-    #[error("no `task-pid [cpu]` columns: expected a line of tracing/trace")]
+    #[error("no `task-pid [cpu]` columns: expected a line of tracing/trace or of `trace-cmd report`")]
     NoTask,
+    /// A column that `perf script` can leave out.
+    #[error(
+        "no `{missing}` column: print with `perf script -s perf-fields.py`, or with `-F comm,tid,cpu,time,event,trace`"
+    )]
+    Column {
+        /// perf's word for it.
+        missing: &'static str,
+    },
     /// A vCPU number beyond [`MAX_VCPUS`](crate::event::MAX_VCPUS).
     #[error("cpu `{vcpu}` is beyond what a kernel can have")]
     Vcpu {
@@ -88,6 +113,25 @@ pub enum TextFault {
         /// The one of the event before it.
         before: u64,
     },
+    /// A task is on two vCPUs at once.
+    #[error(
+        "task {task} runs on vcpu {vcpu} here, and meanwhile it ran on vcpu {other}: the clock does not order vcpus, \
+         record with the clock `counter` (perf: `-k CLOCK_MONOTONIC`)"
+    )]
+    TwoPlaces {
+        /// The task.
+        task: u32,
+        /// The vCPU of this line.
+        vcpu: u32,
+        /// The other one.
+        other: u32,
+    },
+    /// perf recorded an event twice.
+    #[error("the last event of its vcpu again: perf recorded it twice, `perf-fields.py` leaves that out")]
+    Repeated,
+    /// perf lost events, and does not say where.
+    #[error("perf lost events: record again with larger buffers (`perf record -m 64M`)")]
+    Lost,
     /// Nothing follows the time stamp.
     #[error("no event after the time stamp")]
     NoEvent,
@@ -101,6 +145,15 @@ pub enum TextFault {
         /// What is there, shortened.
         found: Box<str>,
     },
+    /// An event's fields were put into words by a tool that does not know the kernel's.
+    #[error(
+        "`{event}` is not printed as fields: trace-cmd and perf cannot put it into words rightly, print with `trace-cmd \
+         report -l -r '.*'` or `perf script -s perf-fields.py` (docs/record-linux.md)"
+    )]
+    Rendered {
+        /// The event.
+        event: Box<str>,
+    },
     /// A page table of a level that is not understood.
     #[error("`{event}`: table level `{level}` (Linux before 4.12 numbers levels otherwise and cannot be read)")]
     Level {
@@ -113,7 +166,7 @@ pub enum TextFault {
     #[error("`entries-in-buffer/entries-written` is not followed by two counts")]
     EntryCounts,
     /// A line says that events were lost, but not in a known form.
-    #[error("lost events reported in an unknown form: expected `CPU:n [LOST n EVENTS]`")]
+    #[error("lost events reported in an unknown form: expected `CPU:n [LOST n EVENTS]` or `CPU:n [n EVENTS DROPPED]`")]
     LostCount,
 }
 

@@ -130,6 +130,17 @@ pub enum CallbackKind {
     Other(Box<str>),
 }
 
+impl CallbackKind {
+    /// The callback of that name in Linux.
+    pub(crate) fn named(name: &[u8]) -> Self {
+        match name {
+            b"xen_pte_unlock" => Self::PteUnlock,
+            b"set_current_cr3" => Self::SetCurrentBase,
+            other => Self::Other(String::from_utf8_lossy(other).into()),
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -179,8 +190,8 @@ pub enum EventKind {
     SetPte {
         /// Virtual address of the entry.
         slot: u64,
-        /// The pte with a pseudo-physical frame.
-        value: u64,
+        /// The pte with a pseudo-physical frame, if the source shows it.
+        value: Option<u64>,
         /// The pte with a machine frame, as it goes to the hypervisor.
         raw: u64,
     },
@@ -190,8 +201,8 @@ pub enum EventKind {
         level: Level,
         /// Virtual address of the entry.
         slot: u64,
-        /// The entry with a pseudo-physical frame.
-        value: u64,
+        /// The entry with a pseudo-physical frame, if the source shows it.
+        value: Option<u64>,
         /// The entry with a machine frame.
         raw: u64,
     },
@@ -202,7 +213,7 @@ pub enum EventKind {
         /// Virtual address of the entry of the user's L4, or 0.
         user_slot: u64,
         /// Of no use: Linux's event converts a frame that was never a machine frame. Kept because it was recorded.
-        value: u64,
+        value: Option<u64>,
         /// The entry. Unlike elsewhere this is **not** a machine value: its frame is pseudo-physical.
         raw: u64,
     },
@@ -214,8 +225,8 @@ pub enum EventKind {
         address: u64,
         /// Virtual address of the entry.
         slot: u64,
-        /// What the entry held, with a pseudo-physical frame.
-        value: u64,
+        /// What the entry held, with a pseudo-physical frame, if the source shows it.
+        value: Option<u64>,
         /// What the entry held on the hypervisor at that moment.
         raw: u64,
     },
@@ -227,8 +238,8 @@ pub enum EventKind {
         address: u64,
         /// Virtual address of the entry.
         slot: u64,
-        /// The pte with a pseudo-physical frame.
-        value: u64,
+        /// The pte with a pseudo-physical frame, if the source shows it.
+        value: Option<u64>,
         /// The pte with a machine frame, as it goes to the hypervisor.
         raw: u64,
     },

@@ -1,7 +1,7 @@
 //! Recorded page-table work of a paravirtualised kernel: read, kept, judged.
 //!
-//! [`EventReader`] takes a trace of any form, Linux's [ftrace text](ftrace) or the [native format](native), plain or
-//! packed by gzip, and yields [`Event`]s in the order in which they happened. It holds one line or one block at a time:
+//! [`EventReader`] takes a trace of any form, the [text] that Linux's tracer, trace-cmd or perf print or the
+//! [native format](native), plain or packed by gzip, and yields [`Event`]s in the order in which they happened. It holds one line or one block at a time:
 //! memory does not grow with the trace. It stops at the first place that it cannot read, and its [`Summary`] says what
 //! became of every line; after `None` the account is complete.
 //!
@@ -23,14 +23,14 @@ pub mod bundled;
 pub mod check;
 pub mod error;
 pub mod event;
-pub mod ftrace;
 pub mod native;
 pub mod open;
 pub mod summary;
+pub mod text;
 
 pub use bundled::{BUNDLED, Bundled};
 pub use error::{NativeFault, ReadError, TextFault};
 pub use event::{CallbackKind, EntryFlags, Event, EventKind, ExtendResult, FlushCause, LazyMode, Level, PrevState};
-pub use ftrace::FtraceReader;
 pub use open::{EventReader, open};
 pub use summary::{Summary, UnknownLine};
+pub use text::TextReader;

@@ -8,12 +8,18 @@ use flate2::read::MultiGzDecoder;
 
 use crate::error::ReadError;
 use crate::event::Event;
-use crate::ftrace::FtraceReader;
 use crate::native;
 use crate::summary::Summary;
+use crate::text::TextReader;
 
 /// What every gzip stream begins with.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// What the recordings of the tools begin with, whose they are, and what prints them.
+const RECORDINGS: [(&[u8], &str, &str); 2] = [
+    (b"\x17\x08\x44trac", "trace-cmd", "trace-cmd report -l -r '.*' -i FILE"),
+    (b"PERFILE", "perf", "perf script --show-lost-events -s perf-fields.py -i FILE"),
+];
 
 /// How much is read at once, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -24,7 +30,7 @@ type Input<'a> = BufReader<Box<dyn Read + 'a>>;
 pub struct EventReader<'a>(Form<'a>);
 
 enum Form<'a> {
-    Ftrace(FtraceReader<Input<'a>>),
+    Text(TextReader<Input<'a>>),
     Native(native::Reader<Input<'a>>),
 }
 
@@ -37,11 +43,11 @@ pub fn open(path: &Path) -> Result<EventReader<'static>, ReadError> {
 }
 
 impl<'a> EventReader<'a> {
-    /// Reads from `input`: ftrace text or a native trace, plain or gzip. What is neither is read as text, and refused
+    /// Reads from `input`: the text of a trace or a native one, plain or gzip. What is neither is read as text, and refused
     /// with the line that is none.
     ///
     /// # Errors
-    /// [`ReadError::Empty`], [`ReadError::NestedGzip`], and [`ReadError::Open`] if the first bytes cannot be read.
+    /// [`ReadError::Empty`], [`ReadError::NestedGzip`], [`ReadError::Recording`], and [`ReadError::Open`] if the first bytes cannot be read.
     pub fn new(input: impl Read + 'a) -> Result<Self, ReadError> {
         let (first, input) = peek(Box::new(input))?;
         if !first.starts_with(&GZIP_MAGIC) {
@@ -58,11 +64,14 @@ impl<'a> EventReader<'a> {
         if first.is_empty() {
             return Err(ReadError::Empty);
         }
+        if let Some((_, tool, command)) = RECORDINGS.iter().find(|(magic, ..)| first.starts_with(magic)) {
+            return Err(ReadError::Recording { tool, command });
+        }
         let input = BufReader::with_capacity(BUFFER, input);
         Ok(Self(if first == native::MAGIC {
             Form::Native(native::Reader::new(input))
         } else {
-            Form::Ftrace(FtraceReader::new(input))
+            Form::Text(TextReader::new(input))
         }))
     }
 
@@ -70,7 +79,7 @@ impl<'a> EventReader<'a> {
     #[must_use]
     pub fn summary(&self) -> &Summary {
         match &self.0 {
-            Form::Ftrace(reader) => reader.summary(),
+            Form::Text(reader) => reader.summary(),
             Form::Native(reader) => reader.summary(),
         }
     }
@@ -81,7 +90,7 @@ impl Iterator for EventReader<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Form::Ftrace(reader) => reader.next(),
+            Form::Text(reader) => reader.next(),
             Form::Native(reader) => reader.next(),
         }
     }

@@ -1,7 +1,7 @@
 //! Each fault the judge exists for, planted in a trace that is clean but for it; and clean traces that look suspicious.
 
 use mmu_trace::check::{self, Breach, CheckReport, Rule};
-use mmu_trace::{FtraceReader, ReadError};
+use mmu_trace::{ReadError, TextReader};
 
 const ENTER: &str = "enter: (paravirt_enter_lazy_mmu+0x0/0x30)";
 const LEAVE: &str = "leave: (xen_leave_lazy_mmu+0x0/0x30)";
@@ -48,7 +48,7 @@ fn judge_from_start(events: &[(Place, &str)]) -> CheckReport {
         format!("              sh-{task}       [00{vcpu}] d.{context}2.  5: {body}\n")
     };
     let text: String = events.iter().map(line).collect();
-    let judged: Result<CheckReport, ReadError> = check::check(FtraceReader::new(text.as_bytes()));
+    let judged: Result<CheckReport, ReadError> = check::check(TextReader::new(text.as_bytes()));
     judged.expect("the text is whole")
 }
 
@@ -263,7 +263,7 @@ fn after_lost_events_nothing_is_held_against_the_kernel() {
         )
     };
     let total = |text: &str| {
-        let judged = check::check(FtraceReader::new(text.as_bytes())).expect("the text is whole");
+        let judged = check::check(TextReader::new(text.as_bytes())).expect("the text is whole");
         judged.violations_total
     };
     assert_eq!(total(&text("")), 2);

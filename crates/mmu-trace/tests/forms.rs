@@ -43,8 +43,11 @@ fn what_is_no_trace_is_refused() {
     assert!(matches!(events(b""), Err(ReadError::Empty)));
     assert!(matches!(events(&packed(b"")), Err(ReadError::Empty)));
     assert!(matches!(events(&packed(&packed(TEXT))), Err(ReadError::NestedGzip)));
-    let binary = events(b"\x17\x08\x44tracing0.6\0");
-    assert!(matches!(binary, Err(ReadError::Text { line: 1, fault: TextFault::Cut })));
+    for (recording, tool) in [(b"\x17\x08\x44tracing0.6\0".as_slice(), "trace-cmd"), (b"PERFILE2h\0", "perf")] {
+        let error = events(&packed(recording)).expect_err("it is to be printed first");
+        assert!(matches!(&error, ReadError::Recording { tool: found, .. } if *found == tool), "{error}");
+    }
+    assert!(matches!(events(b"\x7fELF\x02"), Err(ReadError::Text { line: 1, fault: TextFault::Cut })));
     let cut = packed(TEXT);
     assert!(matches!(
         events(&cut[..cut.len() - 9]),
@@ -64,7 +67,7 @@ fn a_native_trace_names_what_is_wrong_with_it() {
         bytes[at] ^= 1;
         bytes
     };
-    assert!(matches!(fault(&changed(7)), NativeFault::Version { found: 0, known: native::VERSION }));
+    assert!(matches!(fault(&changed(7)), NativeFault::Version { found: 3, known: native::VERSION }));
     assert!(matches!(fault(&changed(20)), NativeFault::Checksum { .. }));
     assert!(matches!(fault(&whole[..whole.len() - 1]), NativeFault::Cut));
     assert!(matches!(fault(&[whole.as_slice(), b"x"].concat()), NativeFault::Trailing));

@@ -59,3 +59,34 @@ fn a_long_trace_stays_small() {
     assert_eq!((report.regions, report.violations_total), (92 * rounds, 0));
     assert!(peak() < RESIDENT, "{} KiB were resident", peak());
 }
+
+/// Events of as many vCPUs and tasks as can be, as perf prints them.
+struct Events {
+    text: Vec<u8>,
+    number: u64,
+    left: u64,
+}
+
+impl Read for Events {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.text.is_empty() && self.left > 0 {
+            (self.left, self.number) = (self.left - 1, self.number + 1);
+            let (number, vcpu) = (self.number, self.number % u64::from(mmu_trace::event::MAX_VCPUS));
+            let line = format!("sh {number:>20} [{vcpu}] 1.{number:09}: ftrace:print: ip=0 buf={:>900}\n", number);
+            self.text = line.into_bytes();
+        }
+        let count = buffer.len().min(self.text.len());
+        buffer[..count].copy_from_slice(&self.text[..count]);
+        self.text.drain(..count);
+        Ok(count)
+    }
+}
+
+#[test]
+fn vcpus_and_tasks_without_end_stay_small() {
+    let left = BYTES / 8192;
+    let mut reader = EventReader::new(Events { text: Vec::new(), number: 0, left }).expect("it opens");
+    let report = check::check(&mut reader).expect("it is whole");
+    assert_eq!((report.events, reader.summary().unknown_lines), (left, 0));
+    assert!(peak() < RESIDENT, "{} KiB were resident", peak());
+}

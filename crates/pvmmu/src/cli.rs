@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mmu_trace::BUNDLED;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use workloads::{Policy, Workload};
+
+use crate::campaign::Shard;
 
 /// Replays and checks the page-table work of a paravirtualised guest, as its kernel recorded it, and holds the mock
 /// it is replayed on against real Xen.
@@ -50,6 +52,9 @@ pub(crate) enum Command {
     Soak(crate::soak::SoakArgs),
     /// Hold the mock hypervisor against real Xen: the same programs on both, and what they answer differently
     Conform(ConformArgs),
+    /// Put the results of a campaign's shards together: what the whole run would have printed
+    #[command(after_help = notes())]
+    Merge(crate::campaign::merge::MergeArgs),
     /// Run programs of hypercalls on one hypervisor and print what they came to
     Run(RunArgs),
     /// Compare ways of doing page-table work: this library's, its peers', and the limit
@@ -80,6 +85,10 @@ pub(crate) struct ConformArgs {
     /// How calls are interrupted that do not say so themselves
     #[arg(long, default_value_t, value_enum)]
     pub(crate) preempt: Preempt,
+    /// Only this one of N parts, for `pvmmu merge`: of random programs those that begin within the I-th stretch of --ops,
+    /// for which --seed is needed; of --cases the I-th and every N-th behind it
+    #[arg(long, value_name = "I/N", conflicts_with = "program")]
+    pub(crate) shard: Option<Shard>,
     /// Boots of real Xen at once [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) jobs: Option<u16>,
@@ -105,7 +114,8 @@ pub(crate) struct RunArgs {
 }
 
 /// When events interrupt hypercalls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Preempt {
     /// Never.
     #[default]
@@ -129,7 +139,7 @@ impl From<Preempt> for xen_program::Mode {
 /// What to replay, and how.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ReplayArgs {
-    /// A trace: ftrace text or native, plain or gzip; or the name of a bundled one [default: the first bundled trace]
+    /// A trace: the text of tracing/trace, trace-cmd or perf (docs/record-linux.md), or native; plain or gzip; or the name of a bundled one [default: the first bundled trace]
     pub(crate) trace: Option<PathBuf>,
     /// Which batcher [default: pv-mmu; in a table without --policy and --mode: all that compare]
     #[arg(long)]
@@ -151,7 +161,7 @@ pub(crate) struct ReplayArgs {
 /// What to check.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Traces: ftrace text or native, plain or gzip; or names of bundled ones [default: all bundled traces]
+    /// Traces: the text of tracing/trace, trace-cmd or perf (docs/record-linux.md), or native; plain or gzip; or names of bundled ones [default: all bundled traces]
     #[arg(value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
     /// How to print the result

@@ -32,7 +32,7 @@ pub(crate) fn file(path: &Path) -> io::Result<Box<dyn Read>> {
 /// Nothing in a trace means anything here.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no event that is known, in {lines} lines ({unknown} of unknown events): record the xen events of Linux's ftrace"
+    "no event that is known, in {lines} lines ({unknown} of unknown events): record the xen events, as docs/record-linux.md says"
 )]
 pub(crate) struct NoEvents {
     lines: u64,

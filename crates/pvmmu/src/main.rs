@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod campaign;
 mod check;
 mod cli;
 mod conform;
@@ -50,6 +51,7 @@ fn run(cli: &Cli) -> Result<Verdict> {
         Some(Command::Check(args)) => check::run(args)?,
         Some(Command::Soak(args)) => soak::run(args)?,
         Some(Command::Conform(args)) => conform::run(args)?,
+        Some(Command::Merge(args)) => campaign::merge::run(args)?,
         Some(Command::Run(args)) => programs::run(args)?,
         Some(Command::Bench(args)) => bench::run(args)?,
         Some(Command::Scale(args)) => scale::run(args)?,

@@ -5,9 +5,9 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use xen_program::outcome::{ProgramAnswer, Told};
-use xen_program::{Mode, Outcome, Program, Report};
+use xen_program::{Mode, Outcome, Program, Report, parse};
 
 use crate::executor::Executor;
 use crate::running::{Ran, Running, RunningError};
@@ -30,9 +30,10 @@ impl fmt::Debug for Pair<'_> {
 }
 
 /// A program that the two answer differently.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The program.
+    #[serde(serialize_with = "text", deserialize_with = "program")]
     pub program: Program,
     /// What the mock answers, a line per step and per finding behind the last.
     pub mock: Vec<String>,
@@ -41,13 +42,13 @@ pub struct Difference {
 }
 
 /// How long each of the two took, workers added up.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// The mock.
-    #[serde(serialize_with = "seconds", rename = "mock_seconds")]
+    #[serde(serialize_with = "seconds", deserialize_with = "duration", rename = "mock_seconds")]
     pub mock: Duration,
     /// Real Xen, its boots included.
-    #[serde(serialize_with = "seconds", rename = "xen_seconds")]
+    #[serde(serialize_with = "seconds", deserialize_with = "duration", rename = "xen_seconds")]
     pub xen: Duration,
 }
 
@@ -78,6 +79,10 @@ impl AddAssign for Times {
 
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 /// What a comparison found.
@@ -233,13 +238,16 @@ impl fmt::Display for Difference {
     }
 }
 
-impl Serialize for Difference {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct as _;
-        let mut object = serializer.serialize_struct("Difference", 3)?;
-        object.serialize_field("program", &self.program.to_string())?;
-        object.serialize_field("mock", &self.mock)?;
-        object.serialize_field("xen", &self.xen)?;
-        object.end()
+fn text<S: serde::Serializer>(program: &Program, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(program)
+}
+
+/// The program in its text form.
+fn program<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Program, D::Error> {
+    use serde::de::Error;
+    let cases = parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)?.cases;
+    match &*cases {
+        [case] => Ok(case.program()),
+        _ => Err(D::Error::invalid_length(cases.len(), &"one program")),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xen_program::{Mode, Program};
 
 use crate::compare::{Compared, Difference, Pair, Times, compare};
@@ -20,11 +20,13 @@ use crate::table::Outcomes;
 const BATCH: Range<u64> = 4_000..60_000;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Operations, at least, before programs that the mock does not model are left out.
-    pub operations: u64,
+    /// Which operations of the run, counted before programs that the mock does not model are left out: the
+    /// programs whose first is among them, whole. Ranges that meet end to end have no program in common and
+    /// leave none out.
+    pub operations: Range<u64>,
     /// Determines the programs.
     pub seed: u64,
     /// How calls are interrupted.
@@ -42,12 +44,12 @@ impl Settings {
     /// until one difference is found.
     #[must_use]
     pub const fn new(operations: u64, seed: u64) -> Self {
-        Self { operations, seed, mode: Mode::None, jobs: 1, enough: 1, smallest: true }
+        Self { operations: 0..operations, seed, mode: Mode::None, jobs: 1, enough: 1, smallest: true }
     }
 }
 
 /// What was found.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConformReport {
     /// Operations of all programs compared.
@@ -70,7 +72,7 @@ pub struct ConformReport {
 }
 
 /// A difference and where it comes from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Divergence {
     /// The seed of the run.
@@ -109,7 +111,8 @@ pub fn conform(
     settings: Settings,
     progress: impl Fn(u64) + Sync,
 ) -> Result<ConformReport, RunningError> {
-    let batches = plan(settings);
+    let batches = plan(&settings);
+    let (jobs, enough) = (settings.jobs.max(1), settings.enough);
     let work = Work { pair, settings, batches: &batches, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
     let report = Mutex::new(ConformReport::default());
     let worker = || -> Result<(), RunningError> {
@@ -117,7 +120,7 @@ pub fn conform(
             let (compared, divergences) = work.run(batch)?;
             let mut report = report.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             report.take_in(compared, divergences);
-            if report.divergences.len() >= settings.enough {
+            if report.divergences.len() >= enough {
                 work.stop.store(true, Ordering::SeqCst);
             }
             progress(report.ops);
@@ -125,7 +128,7 @@ pub fn conform(
         Ok(())
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..settings.jobs.max(1)).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
         workers
             .into_iter()
             .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -145,19 +148,22 @@ struct Batch {
 
 /// Divides the programs that make up the operations asked for into batches. What they are does not
 /// depend on who takes which.
-fn plan(settings: Settings) -> Vec<Batch> {
-    let share = settings.operations / (2 * settings.jobs.max(1) as u64);
+fn plan(settings: &Settings) -> Vec<Batch> {
+    let Range { start, end } = settings.operations;
+    let share = end.saturating_sub(start) / (2 * settings.jobs.max(1) as u64);
     let most = share.clamp(BATCH.start, BATCH.end);
-    let (mut batches, mut first, mut before, mut operations) = (Vec::new(), 0, 0, 0);
-    for number in 0.. {
-        if before + operations >= settings.operations || operations >= most {
-            batches.push(Batch { numbers: first..number, before });
-            (first, before, operations) = (number, before + operations, 0);
+    let mut batches: Vec<Batch> = Vec::new();
+    let (mut number, mut before, mut full) = (0, 0, start);
+    while before < end {
+        if before >= full {
+            batches.push(Batch { numbers: number..number, before });
+            full = before + most;
         }
-        if before >= settings.operations {
-            break;
+        before += program(settings.seed, number).operations() as u64;
+        number += 1;
+        if let Some(batch) = batches.last_mut() {
+            batch.numbers.end = number;
         }
-        operations += program(settings.seed, number).operations() as u64;
     }
     batches
 }
@@ -196,6 +202,21 @@ impl Work<'_> {
 }
 
 impl ConformReport {
+    /// Adds what another part of the run came to.
+    pub fn merge(&mut self, other: Self) {
+        self.ops += other.ops;
+        self.programs += other.programs;
+        self.boots += other.boots;
+        self.unsteady += other.unsteady;
+        self.times += other.times;
+        for (what, programs) in other.unmodelled {
+            *self.unmodelled.entry(what).or_default() += programs;
+        }
+        self.outcomes.merge(&other.outcomes);
+        self.divergences.extend(other.divergences);
+        self.divergences.sort_by_key(|divergence| divergence.number);
+    }
+
     fn take_in(&mut self, compared: Compared, divergences: Vec<Divergence>) {
         self.ops += compared.operations;
         self.programs += compared.programs;
@@ -207,5 +228,58 @@ impl ConformReport {
         }
         self.outcomes.merge(&compared.outcomes);
         self.divergences.extend(divergences);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mock_xen::Fault;
+
+    use super::*;
+    use crate::Mock;
+
+    /// What the mock comes to on a part of the run with seed 7, compared with itself.
+    fn part(operations: Range<u64>) -> ConformReport {
+        let pair = Pair { mock: &Mock::new(), xen: &Mock::new() };
+        let settings = Settings { operations, jobs: 2, ..Settings::new(0, 7) };
+        let report = conform(pair, settings, |_| {}).unwrap();
+        ConformReport { boots: 0, times: Times::default(), ..report }
+    }
+
+    fn numbers(operations: Range<u64>) -> Vec<u64> {
+        plan(&Settings { operations, jobs: 3, ..Settings::new(0, 7) })
+            .into_iter()
+            .flat_map(|batch| batch.numbers)
+            .collect()
+    }
+
+    #[test]
+    fn parts_of_a_run_are_the_run() {
+        let whole = numbers(0..8_000);
+        for ends in [vec![0, 8_000], vec![0, 1, 2, 3, 2_666, 5_333, 8_000], (0..=8_000).step_by(2_000).collect()] {
+            let parts = ends.windows(2).flat_map(|ends| numbers(ends[0]..ends[1]));
+            assert_eq!(parts.collect::<Vec<_>>(), whole);
+        }
+    }
+
+    #[test]
+    fn the_reports_of_parts_add_up_to_the_whole() {
+        let mut merged = part(2_000..3_000);
+        merged.merge(part(0..2_000));
+        let whole = part(0..3_000);
+        assert!(whole.programs > 20 && whole.outcomes.get("mmu_update", "ok") > 10, "{whole:?}");
+        assert_eq!(merged, whole);
+    }
+
+    #[test]
+    fn a_report_with_a_difference_reads_as_it_is_written() {
+        let pair = Pair { mock: &Mock::planted(Fault::DirtyNotPreserved), xen: &Mock::new() };
+        let mut report = conform(pair, Settings::new(20_000, 7), |_| {}).unwrap();
+        report.times = Times::default();
+        assert_eq!(report.divergences.len(), 1);
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<ConformReport>(&text).unwrap(), report);
+        let cut = text.replace("\"program\":\"", "\"program\":\"nothing(");
+        assert!(serde_json::from_str::<ConformReport>(&cut).is_err());
     }
 }

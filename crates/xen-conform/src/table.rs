@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use hypercall::Errno;
 use hypercall::abi::{HYPERCALL_MMU_UPDATE, HYPERCALL_MMUEXT_OP, HYPERCALL_MULTICALL};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xen_program::numbers::{CONTINUED, UNTOUCHED};
 use xen_program::outcome::{Called, StepResult};
 use xen_program::text::{command_name, hypercall_name, update_name};
 use xen_program::{Buffer, Outcome, Program, Step, Value};
 
 /// Counts by operation and outcome.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Outcomes(BTreeMap<String, BTreeMap<String, u64>>);
 
@@ -126,7 +126,7 @@ impl Outcomes {
                 .iter()
                 .find(|change| Some(change.buffer) == number && change.word == ENTRY_WORDS * index + 1);
             if let (Value::Literal(number), Some(result)) = (&entry[0], result)
-                && *number != HYPERCALL_MULTICALL.into()
+                && *number != u64::from(HYPERCALL_MULTICALL)
             {
                 let asked = Asked { number: *number as u32, args: &entry[2..7], value: result.value as i64 };
                 self.call(&asked, step, called);

@@ -36,7 +36,7 @@ pub fn catalogue() -> Vec<Exhibit> {
 #[must_use]
 pub fn every_program(profile: Profile, length: usize, bounds: Bounds) -> Scenario {
     let alphabet = vec![Step::Enter, Step::Leave, Step::Set(0), Step::Set(1), Step::FlushTlb, Step::Sync];
-    let any = Program::Any { alphabet, length };
+    let any = Program::Any { begin: 0..alphabet.len() as u8 + 1, alphabet, length };
     let about = "every program of two tasks on two vCPUs";
     Scenario { bounds, ..Scenario::new("S60", about, profile, vec![any.clone(), any]) }
 }

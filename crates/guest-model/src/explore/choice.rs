@@ -1,6 +1,7 @@
 //! What can happen at a point, and how a way is written down.
 
 use core::fmt;
+use core::ops::Range;
 use core::str::FromStr;
 
 /// What happens next.
@@ -42,6 +43,14 @@ impl Choice {
             Self::Idle => 6,
             Self::Do(_) => 7,
             Self::Spread(_) => 8,
+        }
+    }
+
+    /// Whether it is within the part of a scenario whose programs begin so.
+    pub(crate) fn is_within(self, begin: &Range<u8>) -> bool {
+        match self {
+            Self::Do(step) => begin.contains(&step),
+            _ => true,
         }
     }
 

@@ -18,6 +18,7 @@ mod random;
 mod run;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -165,6 +166,15 @@ fn show<D: Design>(scenario: &Arc<Scenario>, schedule: &Schedule) -> Result<Faul
 struct Node {
     choices: Box<[Choice]>,
     taken: usize,
+    /// What a program may begin with here, in a part of a scenario.
+    begin: Range<u8>,
+}
+
+impl Node {
+    /// The first choice from this on that belongs to the part that is explored.
+    fn open(&self, from: usize) -> Option<usize> {
+        (from..self.choices.len()).find(|number| self.choices[*number].is_within(&self.begin))
+    }
 }
 
 /// A search in depth.
@@ -183,6 +193,9 @@ struct Search<D: Design> {
     /// The states in which ways end.
     #[cfg(test)]
     ends: HashSet<u64, FixedState>,
+    /// How many ways do.
+    #[cfg(test)]
+    ended: u64,
 }
 
 impl<D: Design> Search<D> {
@@ -200,6 +213,8 @@ impl<D: Design> Search<D> {
             passed: Vec::new(),
             #[cfg(test)]
             ends: HashSet::default(),
+            #[cfg(test)]
+            ended: 0,
         }
     }
 
@@ -228,7 +243,10 @@ impl<D: Design> Search<D> {
                 Stand::Wrong(found) => return Some(found),
                 Stand::End => {
                     #[cfg(test)]
-                    self.ends.insert(self.run.digest());
+                    {
+                        self.ends.insert(self.run.digest());
+                        self.ended += 1;
+                    }
                     return None;
                 }
                 Stand::Open => {}
@@ -237,10 +255,12 @@ impl<D: Design> Search<D> {
                 return None;
             }
             self.seen.states += 1;
-            let choices: Box<[Choice]> = self.run.choices().into();
-            self.seen.choices.count(choices[0]);
-            self.run.take(choices[0]);
-            self.way.push(Node { choices, taken: 0 });
+            let mut node = Node { choices: self.run.choices().into(), taken: 0, begin: self.run.first_steps() };
+            let taken = node.open(0)?;
+            node.taken = taken;
+            self.seen.choices.count(node.choices[taken]);
+            self.run.take(node.choices[taken]);
+            self.way.push(node);
         }
     }
 
@@ -261,9 +281,9 @@ impl<D: Design> Search<D> {
     /// Turns to the next choice of the last node that has one; `false` when none has.
     fn next_way(&mut self) -> bool {
         while let Some(node) = self.way.last_mut() {
-            node.taken += 1;
-            if let Some(choice) = node.choices.get(node.taken) {
-                self.seen.choices.count(*choice);
+            if let Some(taken) = node.open(node.taken + 1) {
+                node.taken = taken;
+                self.seen.choices.count(node.choices[taken]);
                 return true;
             }
             self.way.pop();
@@ -290,6 +310,7 @@ impl<D: Design> Search<D> {
 mod tests {
     use super::*;
     use crate::{
+        catalogue::every_program,
         design::PvMmu,
         scenario::{Handler, Profile, Program, Step},
     };
@@ -314,5 +335,32 @@ mod tests {
         let (merged, plain) = (explored(false), explored(true));
         assert_eq!((&merged.0, &merged.1), (&plain.0, &plain.1));
         assert!(plain.2 > 3 * merged.2 && merged.1.len() > 3, "{} ways and {} merged", plain.2, merged.2);
+    }
+
+    /// States, ends, and the ways there.
+    fn explored(scenario: Scenario, is_plain: bool) -> (HashSet<u64, FixedState>, HashSet<u64, FixedState>, u64) {
+        let scenario = Arc::new(scenario);
+        let mut search = Search::<PvMmu>::new(&scenario, scenario.bounds);
+        search.is_plain = is_plain;
+        assert_eq!(search.exhaust(&mut |_| true), None);
+        (search.met.clone(), search.ends.clone(), search.ended)
+    }
+
+    #[test]
+    fn the_parts_of_a_scenario_are_all_of_it_and_no_way_is_in_two() {
+        let bounds = Bounds { deviations: 1, ..Bounds::default() };
+        let whole = every_program(Profile::Strict, 1, bounds);
+        for is_plain in [false, true] {
+            let (mut met, mut ends, mut ways) = (HashSet::default(), HashSet::default(), 0);
+            for part in whole.parts() {
+                let explored = explored(part, is_plain);
+                met.extend(explored.0);
+                ends.extend(explored.1);
+                ways += explored.2;
+            }
+            let whole = explored(whole.clone(), is_plain);
+            assert_eq!((&met, &ends), (&whole.0, &whole.1));
+            assert!(!is_plain || ways == whole.2, "{ways} ways in the parts, {} in the whole", whole.2);
+        }
     }
 }

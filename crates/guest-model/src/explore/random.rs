@@ -100,11 +100,14 @@ fn go<D: Design>(run: &mut Run<D>, way: &Way, dice: &mut Dice, seen: &mut Seen) 
             Stand::End => return None,
             Stand::Open => {}
         }
-        let choice = way.choose(dice, taken.len(), run.choices());
+        let begin = run.first_steps();
+        let open: Vec<_> = run.choices().iter().copied().filter(|choice| choice.is_within(&begin)).collect();
+        let choice = open[way.choose(dice, taken.len(), &open)];
         seen.states += 1;
-        seen.choices.count(run.choices()[choice]);
-        taken.push((run.choices().to_vec(), choice));
-        run.take(run.choices()[choice]);
+        seen.choices.count(choice);
+        let place = run.choices().iter().position(|other| *other == choice);
+        taken.push((run.choices().to_vec(), place.unwrap_or_default()));
+        run.take(choice);
     }
     Some(Schedule::of(taken.iter().map(|(choices, index)| (&**choices, *index))))
 }

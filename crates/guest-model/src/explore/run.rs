@@ -5,6 +5,7 @@
 //! machine live as long as the exploration.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +22,9 @@ use crate::{
     point::{Command, Yield},
     scenario::{Handler, Program, Scenario, Step},
 };
+
+/// Every choice of an operation.
+const ANYTHING: Range<u8> = 0..u8::MAX;
 
 /// Where one way stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,6 +107,15 @@ impl<D: Design> Run<D> {
     /// The choices there are, the first being what happens if nothing does.
     pub(super) fn choices(&self) -> &[Choice] {
         &self.choices
+    }
+
+    /// What a program begins with here, if one begins: other choices belong to other parts of the scenario.
+    pub(super) fn first_steps(&self) -> Range<u8> {
+        let current = self.current(self.active);
+        match (self.strands[current].at, self.machine.scenario.programs.get(current)) {
+            (Yield::Choose(0), Some(Program::Any { begin, .. })) => begin.clone(),
+            _ => ANYTHING,
+        }
     }
 
     /// Goes back to the beginning.
@@ -258,7 +271,7 @@ impl<D: Design> Run<D> {
             return true;
         }
         match self.strands[self.current(vcpu)].at {
-            Yield::Choose => self.add_program(choices),
+            Yield::Choose(_) => self.add_program(choices),
             Yield::Finished | Yield::Sleep => self.add_next(choices),
             _ if self.leaves_dying(vcpu) => choices.push(Choice::Idle),
             Yield::Lock(_) if self.machine.scenario.sleeping_locks && !self.can_run(vcpu) => self.add_next(choices),

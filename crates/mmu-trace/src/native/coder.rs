@@ -30,8 +30,9 @@ pub(super) fn slot(pass: &mut impl Pass, value: &mut u64) -> Passed {
     pass.near(Lane::Slot, value)
 }
 
-pub(super) fn value(pass: &mut impl Pass, value: &mut u64) -> Passed {
-    pass.near(Lane::Value, value)
+/// Nothing stands for a machine word alone.
+pub(super) fn value(pass: &mut impl Pass, value: &mut Option<u64>) -> Passed {
+    perhaps(pass, Lane::Value, value)
 }
 
 pub(super) fn space(pass: &mut impl Pass, value: &mut u64) -> Passed {
@@ -56,13 +57,22 @@ pub(super) fn raw(pass: &mut impl Pass, raw: &mut u64) -> Passed {
 }
 
 pub(super) fn perhaps_address(pass: &mut impl Pass, value: &mut Option<u64>) -> Passed {
+    perhaps(pass, Lane::Address, value)
+}
+
+/// A number of no lane.
+pub(super) fn perhaps_number(pass: &mut impl Pass, value: &mut Option<u64>) -> Passed {
     let mut known = value.is_some();
     pass.flag(&mut known)?;
-    if !known {
-        *value = None;
-        return Ok(());
-    }
-    pass.near(Lane::Address, value.get_or_insert(0))
+    *value = known.then_some(value.unwrap_or(0));
+    value.as_mut().map_or(Ok(()), |value| pass.number(value))
+}
+
+fn perhaps(pass: &mut impl Pass, lane: Lane, value: &mut Option<u64>) -> Passed {
+    let mut known = value.is_some();
+    pass.flag(&mut known)?;
+    *value = known.then_some(value.unwrap_or(0));
+    value.as_mut().map_or(Ok(()), |value| pass.near(lane, value))
 }
 
 /// The first word is mostly the address of the argument array, the others are small.

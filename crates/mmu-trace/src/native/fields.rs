@@ -118,7 +118,7 @@ table! {
     8 PageFault { address: perhaps_address, error_code: number, user: flag }
     9 SetPte { slot: slot, value: value, raw: raw }
     10 SetUpper { level: level, slot: slot, value: value, raw: raw }
-    11 SetL4 { slot: slot, user_slot: slot, value: number, raw: number }
+    11 SetL4 { slot: slot, user_slot: slot, value: perhaps_number, raw: number }
     12 ProtStart { mm: space, address: address, slot: slot, value: value, raw: raw }
     13 ProtCommit { mm: space, address: address, slot: slot, value: value, raw: raw }
     14 TableAlloc { mm: space, pfn: pfn, level: level, pinned: flag }

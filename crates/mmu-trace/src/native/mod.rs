@@ -32,7 +32,7 @@ pub use writer::{WriteError, Writer};
 pub const MAGIC: [u8; 7] = *b"\x89pvmmu\n";
 
 /// The version written and read; it follows the magic.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The longest text of a mark or callback, in bytes. Four times what a line of text can hold, because text that is not
 /// UTF-8 grows when it is made so.

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::rows::{Bench, Row};
-use crate::page::{bar, heading, page};
+use crate::page::{bar, columns, heading, page};
 use crate::style::grouped;
 
 /// The page.
@@ -21,7 +21,7 @@ fn table(rows: &[Row], unit: &str) -> Markup {
     html! {
         h2 { (rows[0].workload) }
         div.scroll { table.bars {
-            thead { tr { @for name in ["policy", unit, "hypercalls", "each", "of raw", "of linux"] { th scope="col" { (name) } } } }
+            (columns(&["policy", unit, "hypercalls", "each", "of raw", "of linux"]))
             tbody { @for row in rows {
                 tr.own[row.policy == "pv-mmu"] {
                     th scope="row" { (row.policy) }

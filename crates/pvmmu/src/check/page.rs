@@ -3,7 +3,7 @@
 use maud::{Markup, Render as _, html};
 
 use super::{Judged, flushes_by_cause, not_judged, warnings};
-use crate::page::{Bars, Found, Row, courses, heading, page};
+use crate::page::{Bars, Found, Row, columns, courses, heading, page};
 use crate::sizes::BatchSizes;
 use crate::style::grouped;
 use crate::timeline::Timeline;
@@ -49,11 +49,7 @@ fn notes(judged: &Judged) -> Vec<String> {
 fn figures(judged: &[Judged]) -> Markup {
     html! {
         table {
-            thead { tr {
-                th scope="col" { "trace" } th scope="col" { "lines" } th scope="col" { "of unknown events" } th scope="col" { "events judged" }
-                th scope="col" { "lost" } th scope="col" { "regions" } th scope="col" { "of them empty" }
-                th scope="col" { "context switches" } th scope="col" { "violations" }
-            } }
+            (columns(&["trace", "lines", "of unknown events", "events judged", "lost", "regions", "of them empty", "context switches", "violations"]))
             tbody { @for Judged { name, summary, report, .. } in judged {
                 tr {
                     th scope="row" { (name) }

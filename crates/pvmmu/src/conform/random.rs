@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum as _;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use xen_conform::{ConformReport, Divergence, Settings, conform, named};
 
 use super::{page, with_pair};
+use crate::campaign::merge::Shards;
+use crate::campaign::{Campaign, Command};
 use crate::cli::{ConformArgs, Preempt, ReportFormat, command};
 use crate::input::bar;
 use crate::style::grouped;
@@ -24,21 +27,64 @@ const LONG: u64 = 50_000;
 /// Runs as many operations of random programs as are asked for; the programs of differences are saved.
 ///
 /// # Errors
-/// Real Xen cannot be had or does not run; a program cannot be saved.
+/// A shard without a seed; real Xen cannot be had or does not run; a program cannot be saved.
 pub(super) fn run(args: &ConformArgs) -> Result<(String, Verdict)> {
+    ensure!(
+        args.shard.is_none() || args.seed.is_some(),
+        "shards of random programs are parts of one run only with one seed: give each of them the same --seed"
+    );
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    let mut settings = Settings::new(args.ops, seed);
-    settings.mode = args.preempt.into();
-    settings.jobs = args.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let bar = bar(args.ops, LONG, "comparing");
+    let settings = settings(args, seed);
+    let operations = settings.operations.end - settings.operations.start;
+    let bar = bar(operations, LONG, "comparing");
     let report = with_pair(|pair| Ok(conform(pair, settings, |done| bar.set_position(done))?))?;
     bar.finish_and_clear();
-    let saved = save(&report.divergences, args.preempt, &args.save)?;
-    let text = match args.format {
-        ReportFormat::Text => text(&report, seed, args.preempt, &saved),
-        ReportFormat::Json => json(&report, seed, args.preempt, &saved)?,
-        ReportFormat::Junit => junit(&[suite(&report, seed, args.preempt)])?,
-        ReportFormat::Html => html(&report, seed, args.preempt),
+    let options = Options { ops: args.ops, preempt: args.preempt };
+    let campaign = Campaign::new(Command::Conform, Some(seed), &options, args.shard)?;
+    render(&report, &campaign, &args.save, args.format)
+}
+
+fn settings(args: &ConformArgs, seed: u64) -> Settings {
+    let mut settings = Settings::new(args.ops, seed);
+    settings.operations = args.shard.map_or(0..args.ops, |shard| shard.stretch(args.ops));
+    settings.mode = args.preempt.into();
+    settings.jobs = args.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
+    settings
+}
+
+/// What decides which programs are run, and how.
+#[derive(Serialize, Deserialize)]
+struct Options {
+    ops: u64,
+    preempt: Preempt,
+}
+
+/// The reports of a campaign's shards, as the whole run's.
+///
+/// # Errors
+/// What is no report; a program cannot be saved.
+pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
+    let mut whole = ConformReport::default();
+    shards.results()?.into_iter().for_each(|report| whole.merge(report));
+    render(&whole, &shards.campaign, &shards.save, shards.format)
+}
+
+/// Saves the programs of differences, and says all that was found.
+fn render(
+    report: &ConformReport,
+    campaign: &Campaign,
+    folder: &Path,
+    format: ReportFormat,
+) -> Result<(String, Verdict)> {
+    let options = serde_json::to_value(&campaign.options)?;
+    let Options { preempt, .. } = serde_json::from_value(options).context("the campaign's options")?;
+    let seed = campaign.seed.context("the campaign names no seed")?;
+    let saved = save(&report.divergences, preempt, folder)?;
+    let text = match format {
+        ReportFormat::Text => text(report, seed, preempt, &saved),
+        ReportFormat::Json => campaign.json(json(report, seed, preempt, &saved)?)?,
+        ReportFormat::Junit => junit(&[suite(report, seed, preempt)])?,
+        ReportFormat::Html => html(report, seed, preempt),
     };
     Ok((text, Verdict::of(report.divergences.is_empty())))
 }
@@ -122,7 +168,7 @@ fn html(report: &ConformReport, seed: u64, preempt: Preempt) -> String {
     page::of(&subject, Verdict::of(found.is_empty()), &facts, &command(), &found)
 }
 
-fn json(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) -> Result<String> {
+fn json(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) -> Result<Value> {
     let mut object = serde_json::to_value(report)?;
     let named = named(&report.outcomes);
     object["seed"] = seed.into();
@@ -131,7 +177,7 @@ fn json(report: &ConformReport, seed: u64, preempt: Preempt, saved: &[PathBuf]) 
     object["xen_operations_per_second"] = report.times.xen_rate(report.ops).into();
     object["named_outcomes"] = json!({ "reached": named.reached, "missed": named.missed });
     object["saved"] = saved.iter().map(|path| path.display().to_string()).collect();
-    Ok(format!("{object:#}\n"))
+    Ok(object)
 }
 
 #[cfg(test)]
@@ -142,6 +188,7 @@ mod tests {
     use xen_program::{Case, Mode, Program};
 
     use super::*;
+    use crate::campaign::merge;
     use crate::programs::read;
 
     /// A difference, made by holding a mock with one rule wrong against a right one.
@@ -164,6 +211,31 @@ mod tests {
         for part in ["divergences 1\n", "# ! mock: ", "# ! xen:  ", "--program ", "--preempt none"] {
             assert!(text.contains(part), "no `{part}` in:\n{text}");
         }
+    }
+
+    /// A shard's difference comes back with its program, saved where the whole run would have saved it.
+    #[test]
+    fn a_difference_found_by_a_shard_is_in_the_whole() {
+        let folder = TempDir::new().unwrap();
+        let options = Options { ops: 20_000, preempt: Preempt::None };
+        let stored = |(number, report): (u32, ConformReport)| {
+            let shard = format!("{number}/2").parse().unwrap();
+            let campaign = Campaign::new(Command::Conform, Some(7), &options, Some(shard)).unwrap();
+            let (text, _) = render(&report, &campaign, &folder.path().join("shard"), ReportFormat::Json).unwrap();
+            let file = folder.path().join(format!("{number}.json"));
+            fs::write(&file, text).unwrap();
+            file
+        };
+        let report = found();
+        let files: Vec<PathBuf> =
+            [(1, ConformReport::default()), (2, report.clone())].into_iter().map(stored).collect();
+        let whole = folder.path().join("whole");
+        let (text, verdict) = merge::of(files, whole.clone(), ReportFormat::Text).unwrap();
+        assert_eq!(verdict, Verdict::Found);
+        let saved = fs::read_dir(&whole).unwrap().next().unwrap().unwrap().path();
+        assert!(text.contains(&format!("--program {}", saved.display())), "{text}");
+        let programs: Vec<Program> = read(&saved).unwrap().iter().map(Case::program).collect();
+        assert_eq!(programs, [report.divergences[0].found.program.clone()]);
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! `pvmmu explore --arch`: the same scenarios where invalidations wait.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use arch_model::{Bug, Design, Model, Outcome, bugs};
+use arch_model::{Bug, Design, Found, Model, Outcome, bugs};
 use guest_model::Scenario;
 use maud::html;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{ExploreArgs, exhibits};
+use super::{ExploreArgs, Scenarios, campaign, dealt, exhibits};
+use crate::campaign::merge::Shards;
+use crate::campaign::{Campaign, Command};
 use crate::cli::{ReportFormat, command};
 use crate::page::{heading, page};
 use crate::style::grouped;
@@ -20,14 +22,37 @@ use crate::verdict::Verdict;
 /// Deviations on one way, unless asked otherwise; S60 chooses its programs besides, and has one.
 const DEVIATIONS: usize = 2;
 
-/// One exploration.
+/// One exploration, as it is printed, stored and put together again.
+#[derive(Debug, Serialize, Deserialize)]
 struct Explored {
-    model: Model,
-    design: Design,
-    scenario: Arc<Scenario>,
-    bound: usize,
-    outcome: Outcome,
-    took: Duration,
+    arch: String,
+    name: String,
+    policy: String,
+    schedules: u64,
+    bound: Bound,
+    complete: bool,
+    /// Whether the scenario means anything on the architecture; otherwise it was not run.
+    applies: bool,
+    refused_preemptions: u64,
+    violations: Vec<Violation>,
+    seconds: f64,
+}
+
+/// How far it went.
+#[derive(Debug, Serialize, Deserialize)]
+struct Bound {
+    deviations: usize,
+}
+
+/// What was found, the way to it, and what happened on it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Violation {
+    rule: Option<String>,
+    what: String,
+    /// Both, in a line.
+    finding: String,
+    schedule: String,
+    log: Vec<String>,
 }
 
 /// Explores, and renders what was found.
@@ -43,18 +68,34 @@ pub(super) fn run(args: &ExploreArgs, arch: &str) -> Result<(String, Verdict)> {
             known.join(", ")
         );
     }
-    let mut explored = Vec::new();
+    let mut every = Vec::new();
     for model in models {
         for (scenario, designs) in asked(args, model)? {
-            explored.extend(designs.into_iter().map(|design| explore(args, model, design, &scenario)));
+            every.extend(designs.into_iter().map(|design| (model, design, Arc::clone(&scenario))));
         }
     }
-    let verdict = Verdict::of(explored.iter().all(|explored| explored.outcome.found.is_none()));
-    let text = match args.format {
-        ReportFormat::Text => text(&explored),
-        ReportFormat::Json => serde_json::to_string_pretty(&json(&explored))? + "\n",
-        ReportFormat::Junit => junit(&suites(&explored))?,
-        ReportFormat::Html => html(&explored, verdict),
+    let campaign = campaign(Command::ExploreArch, args)?.of(every.len());
+    let every = dealt(args, every)?.into_iter();
+    let explored: Vec<_> = every.map(|(model, design, scenario)| explore(args, model, design, &scenario)).collect();
+    render(&explored, &campaign, args.format)
+}
+
+/// The explorations of a campaign's shards, as the whole run's.
+///
+/// # Errors
+/// A shard has not its share.
+pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
+    let parts = shards.results::<Scenarios<Explored>>()?.into_iter().map(|part| part.scenarios).collect();
+    render(&shards.list(parts)?, &shards.campaign, shards.format)
+}
+
+fn render(explored: &[Explored], campaign: &Campaign, format: ReportFormat) -> Result<(String, Verdict)> {
+    let verdict = Verdict::of(explored.iter().all(|explored| explored.violations.is_empty()));
+    let text = match format {
+        ReportFormat::Text => text(explored),
+        ReportFormat::Json => campaign.json(json!({ "scenarios": explored }))?,
+        ReportFormat::Junit => junit(&suites(explored))?,
+        ReportFormat::Html => html(explored, verdict),
     };
     Ok((text, verdict))
 }
@@ -99,72 +140,87 @@ fn policies(args: &ExploreArgs, model: Model) -> Result<Vec<Design>> {
 fn explore(args: &ExploreArgs, model: Model, design: Design, scenario: &Arc<Scenario>) -> Explored {
     let own = if scenario.name == "S60" { 1 } else { DEVIATIONS };
     let (bound, begun) = (args.deviations.map_or(own, usize::from), Instant::now());
-    let outcome = model.explore(design, scenario, bound);
-    Explored { model, design, scenario: Arc::clone(scenario), bound, outcome, took: begun.elapsed() }
+    let Outcome { schedules, refused_preemptions, applies, found, .. } = model.explore(design, scenario, bound);
+    let complete = applies && found.is_none();
+    let violation = |(found, schedule, log): (Found, String, Vec<String>)| Violation {
+        rule: found.rule.map(|rule| rule.to_string()),
+        what: found.what.clone(),
+        finding: found.to_string(),
+        schedule,
+        log,
+    };
+    Explored {
+        arch: model.name().into(),
+        name: scenario.name.into(),
+        policy: design.name().into(),
+        schedules,
+        bound: Bound { deviations: bound },
+        complete,
+        applies,
+        refused_preemptions,
+        violations: found.into_iter().map(violation).collect(),
+        seconds: begun.elapsed().as_secs_f64(),
+    }
 }
 
 fn text(explored: &[Explored]) -> String {
-    let mut text = String::new();
-    for Explored { model, design, scenario, bound, outcome, took } in explored {
-        let result = match &outcome.found {
-            _ if !outcome.applies => "means nothing here".to_owned(),
-            None => format!("clean, complete at {bound} deviations"),
-            Some((found, schedule, _)) => format!("{found}; `{schedule}`"),
-        };
-        let _infallible = writeln!(
-            text,
-            "{:<17}{:<17}{:<17}{:>10} ways {:>7.2} s  {result}",
-            model.name(),
-            scenario.name,
-            design.name(),
-            grouped(outcome.schedules),
-            took.as_secs_f64(),
-        );
+    let mut text: String = explored.iter().map(Explored::line).collect();
+    if let [Explored { violations, .. }] = explored {
+        text.extend(violations.iter().flat_map(|violation| &violation.log).map(|line| format!("  {line}\n")));
     }
-    if let [Explored { outcome: Outcome { found: Some((.., log)), .. }, .. }] = explored {
-        text += &log.iter().map(|line| format!("  {line}\n")).collect::<String>();
-    }
-    let ways = explored.iter().map(|explored| explored.outcome.schedules).sum();
-    let run = explored.iter().filter(|explored| explored.outcome.applies).count();
+    let ways = explored.iter().map(|explored| explored.schedules).sum();
+    let run = explored.iter().filter(|explored| explored.applies).count();
     text + &format!("{run} explorations, {} ways\n", grouped(ways))
+}
+
+impl Explored {
+    fn line(&self) -> String {
+        let Self { arch, name, policy, schedules, seconds, .. } = self;
+        let result = match self.violations.first() {
+            _ if !self.applies => "means nothing here".to_owned(),
+            None => format!("clean, complete at {} deviations", self.bound.deviations),
+            Some(Violation { finding, schedule, .. }) => format!("{finding}; `{schedule}`"),
+        };
+        let ways = grouped(*schedules);
+        format!("{arch:<17}{name:<17}{policy:<17}{ways:>10} ways {seconds:>7.2} s  {result}\n")
+    }
+
+    fn case(&self) -> Case {
+        let ending = match self.violations.first() {
+            _ if !self.applies => Ending::NotJudged("means nothing on this architecture".into()),
+            None => Ending::Clean,
+            Some(Violation { rule, finding, schedule, log, .. }) => Ending::Found(Finding {
+                kind: rule.clone().unwrap_or_else(|| "no end".into()),
+                what: finding.clone(),
+                detail: format!("schedule {schedule}\n{}", log.join("\n")),
+            }),
+        };
+        let took = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
+        Case { name: format!("{} on {}", self.name, self.policy), ending, took }
+    }
 }
 
 /// A suite for each architecture.
 fn suites(explored: &[Explored]) -> Vec<Suite> {
     let of = |explored: &[Explored]| Suite {
-        name: format!("explore {}", explored[0].model.name()),
+        name: format!("explore {}", explored[0].arch),
         cases: explored.iter().map(Explored::case).collect(),
     };
-    explored.chunk_by(|one, next| one.model.name() == next.model.name()).map(of).collect()
-}
-
-impl Explored {
-    fn case(&self) -> Case {
-        let ending = match &self.outcome.found {
-            _ if !self.outcome.applies => Ending::NotJudged("means nothing on this architecture".into()),
-            None => Ending::Clean,
-            Some((found, schedule, log)) => Ending::Found(Finding {
-                kind: found.rule.map_or_else(|| "no end".into(), |rule| rule.to_string()),
-                what: found.to_string(),
-                detail: format!("schedule {schedule}\n{}", log.join("\n")),
-            }),
-        };
-        Case { name: format!("{} on {}", self.scenario.name, self.design.name()), ending, took: self.took }
-    }
+    explored.chunk_by(|one, next| one.arch == next.arch).map(of).collect()
 }
 
 fn html(explored: &[Explored], verdict: Verdict) -> String {
-    let found = explored.iter().filter_map(|one| one.outcome.found.as_ref().map(|found| (one, found)));
-    let ways = explored.iter().map(|explored| explored.outcome.schedules).sum();
+    let found = explored.iter().flat_map(|one| one.violations.iter().map(move |found| (one, found)));
+    let ways = explored.iter().map(|explored| explored.schedules).sum();
     let facts = [format!("{} explorations", explored.len()), format!("{} ways", grouped(ways))];
     let body = html! {
         (heading("Every interleaving where invalidations wait", "scenarios on other architectures", verdict, &facts))
         p { code { (command()) } }
-        @for (one, (found, schedule, log)) in found {
+        @for (one, violation) in found {
             section {
-                h2 { (one.scenario.name) " on " (one.design.name()) ", " (one.model.name()) }
-                div.finding { strong { (found) } p { "Schedule " code { (schedule) } } }
-                pre { (log.join("\n")) }
+                h2 { (one.name) " on " (one.policy) ", " (one.arch) }
+                div.finding { strong { (violation.finding) } p { "Schedule " code { (violation.schedule) } } }
+                pre { (violation.log.join("\n")) }
             }
         }
         section {
@@ -173,29 +229,4 @@ fn html(explored: &[Explored], verdict: Verdict) -> String {
         }
     };
     page("pvmmu explore --arch", &body)
-}
-
-fn json(explored: &[Explored]) -> serde_json::Value {
-    let scenario = |explored: &Explored| {
-        let violations: Vec<_> = explored
-            .outcome
-            .found
-            .iter()
-            .map(|(found, schedule, log)| {
-                json!({ "rule": found.rule.map(|rule| rule.to_string()), "what": found.what, "schedule": schedule, "log": log })
-            })
-            .collect();
-        json!({
-            "arch": explored.model.name(),
-            "name": explored.scenario.name,
-            "policy": explored.design.name(),
-            "schedules": explored.outcome.schedules,
-            "bound": { "deviations": explored.bound },
-            "complete": explored.outcome.applies && explored.outcome.found.is_none(),
-            "applies": explored.outcome.applies,
-            "refused_preemptions": explored.outcome.refused_preemptions,
-            "violations": violations,
-        })
-    };
-    json!({ "scenarios": explored.iter().map(scenario).collect::<Vec<_>>() })
 }

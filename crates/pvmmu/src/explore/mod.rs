@@ -4,6 +4,7 @@
 mod arch;
 mod course;
 mod page;
+mod record;
 mod report;
 
 use std::path::PathBuf;
@@ -16,15 +17,20 @@ use guest_model::{
     Bounds, Exhibit, Fault, Outcome, Policy, Profile, Scenario, Schedule, Seen, catalogue, every_program,
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use crate::campaign::merge::Shards;
+use crate::campaign::{Campaign, Command, Shard};
 use crate::cli::{ReportFormat, command};
-use crate::suites::junit;
+use crate::suites::{Suite, junit};
 use crate::timeline::perfetto;
 use crate::verdict::Verdict;
+use record::Record;
 use report::Explored;
 
-/// What to explore, and how far.
-#[derive(Debug, Args)]
+/// What to explore, and how far. All that decides what is explored is an option of its [`Campaign`].
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct ExploreArgs {
     /// A scenario or bug by its number, such as S17 or B13a [default: the list of all]
     name: Option<String>,
@@ -66,41 +72,52 @@ pub(crate) struct ExploreArgs {
     /// S60 only: regions nest
     #[arg(long)]
     nested: bool,
+    /// S60 only: in 36 parts, by what the two programs begin with, each explored for itself: what --shard shares out
+    #[arg(long, conflicts_with_all = ["arch", "schedule"])]
+    cut: bool,
     /// Ways at random from this seed, past all bounds, instead of every way
     #[arg(long, conflicts_with = "schedule")]
+    #[serde(skip)]
     seed: Option<u64>,
     /// How many ways at random
     #[arg(long, default_value_t = 20_000, requires = "seed")]
     ways: u64,
     /// Goes this one way and shows it: a schedule as an exploration prints it
     #[arg(long, requires = "name")]
+    #[serde(skip)]
     schedule: Option<String>,
     /// Writes the way that was found, or gone, to this file, for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     perfetto: Option<PathBuf>,
+    /// Only this one of N parts, for `pvmmu merge`: the explorations that are asked for, dealt out by turns
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["schedule", "perfetto"])]
+    #[serde(skip)]
+    shard: Option<Shard>,
     /// How to print the result
     #[arg(long, default_value_t, value_enum)]
+    #[serde(skip)]
     format: ReportFormat,
 }
 
 /// Explores, and renders what was found.
 ///
 /// # Errors
-/// An unknown name, a schedule that does not fit, a file that cannot be written.
+/// An unknown name, a schedule that does not fit, a file that cannot be written, more shards than explorations.
 pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
     if args.name.is_none() && !args.all {
+        ensure!(args.shard.is_none(), "a list is not shared out: say what to explore, --all or a name");
         return Ok((report::list(&catalogue()), Verdict::Clean));
     }
     if let Some(name) = &args.arch {
         return arch::run(args, name);
     }
-    let explored = exhibits(args)?
-        .iter()
-        .map(|exhibit| {
-            Ok(policies(args, exhibit)?.into_iter().map(|policy| (policy, exhibit.scenario.clone())).collect())
-        })
-        .collect::<Result<Vec<Vec<_>>>>()?
-        .concat()
+    let mut asked = Vec::new();
+    for exhibit in exhibits(args)? {
+        asked.extend(policies(args, &exhibit)?.into_iter().map(|policy| (policy, exhibit.scenario.clone())));
+    }
+    let campaign = campaign(Command::Explore, args)?.of(asked.len());
+    let explored = dealt(args, asked)?
         .into_iter()
         .map(|(policy, scenario)| explore(args, policy, scenario))
         .collect::<Result<Vec<Explored>>>()?;
@@ -109,11 +126,65 @@ pub(crate) fn run(args: &ExploreArgs) -> Result<(String, Verdict)> {
     }
     let text = match args.format {
         ReportFormat::Text => report::text(&explored),
-        ReportFormat::Json => report::json(&explored)?,
+        ReportFormat::Json => {
+            let records: Vec<_> = explored.iter().map(Explored::record).collect();
+            campaign.json(json!({ "scenarios": records }))?
+        }
         ReportFormat::Junit => junit(&report::suites(&explored))?,
         ReportFormat::Html => page::of(&explored, &command()),
     };
     Ok((text, Verdict::of(explored.iter().all(|explored| explored.fault.is_none()))))
+}
+
+fn campaign(command: Command, args: &ExploreArgs) -> Result<Campaign> {
+    Campaign::new(command, args.seed, args, args.shard)
+}
+
+/// This shard's part of the explorations that are asked for.
+fn dealt<T>(args: &ExploreArgs, asked: Vec<T>) -> Result<Vec<T>> {
+    let Some(shard) = args.shard else { return Ok(asked) };
+    let (count, of) = (asked.len(), shard.of());
+    ensure!(
+        count >= of as usize,
+        "{count} explorations cannot be shared out among {of}: ask for at most {count} shards, or divide S60 by --cut"
+    );
+    Ok(shard.deal(asked))
+}
+
+/// The explorations of a campaign's shards, as the whole run's.
+///
+/// # Errors
+/// A shard has not its share.
+pub(crate) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
+    let parts = shards.results::<Scenarios<Record>>()?.into_iter().map(|part| part.scenarios).collect();
+    let records = shards.list(parts)?;
+    let text = match shards.format {
+        ReportFormat::Text => records.iter().map(Record::text).collect::<String>() + &record::sum(records.iter()),
+        ReportFormat::Json => shards.campaign.json(json!({ "scenarios": records }))?,
+        ReportFormat::Junit => {
+            let cases = records.iter().map(|record| record.case("")).collect();
+            junit(&[Suite { name: "explore".into(), cases }])?
+        }
+        ReportFormat::Html => bail!(
+            "the ways of a merged exploration are not drawn, only their schedules are kept: ask for text, json or junit, \
+             and go a way by `pvmmu explore NAME --policy POLICY --schedule SCHEDULE --format html`"
+        ),
+    };
+    Ok((text, Verdict::of(records.iter().all(|record| record.violations.is_empty()))))
+}
+
+/// The same where invalidations wait.
+///
+/// # Errors
+/// A shard has not its share.
+pub(crate) fn merged_arch(shards: &Shards) -> Result<(String, Verdict)> {
+    arch::merged(shards)
+}
+
+/// A result as it is stored.
+#[derive(Deserialize)]
+struct Scenarios<T> {
+    scenarios: Vec<T>,
 }
 
 /// What is asked for, within the bounds asked for.
@@ -127,7 +198,16 @@ fn exhibits(args: &ExploreArgs) -> Result<Vec<Exhibit>> {
     for exhibit in &mut exhibits {
         exhibit.scenario = Arc::new(narrowed(args, &exhibit.scenario)?);
     }
-    Ok(exhibits)
+    if !args.cut {
+        return Ok(exhibits);
+    }
+    let is_s60 = |exhibit: &Exhibit| exhibit.scenario.name == "S60";
+    ensure!(exhibits.iter().any(is_s60), "only S60 can be cut: its tasks choose their programs; leave --cut out");
+    let parts = |exhibit: &Exhibit| {
+        let of = |part| Exhibit { scenario: Arc::new(part), had: exhibit.had };
+        exhibit.scenario.parts().into_iter().map(of).collect::<Vec<_>>()
+    };
+    Ok(exhibits.iter().flat_map(parts).collect())
 }
 
 fn narrowed(args: &ExploreArgs, scenario: &Scenario) -> Result<Scenario> {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::course;
 use super::report::Explored;
-use crate::page::{Found, courses, heading, page};
+use crate::page::{Found, columns, courses, heading, page};
 use crate::style::grouped;
 use crate::timeline::Timeline;
 use crate::verdict::Verdict;
@@ -57,10 +57,7 @@ fn found(series: usize, explored: &Explored) -> Option<Found> {
 fn table(explored: &[Explored]) -> Markup {
     html! {
         table {
-            thead { tr {
-                th scope="col" { "scenario" } th scope="col" { "design" } th scope="col" { "what is done" } th scope="col" { "verdict" }
-                th scope="col" { "states" } th scope="col" { "schedules" } th scope="col" { "seconds" }
-            } }
+            (columns(&["scenario", "design", "what is done", "verdict", "states", "schedules", "seconds"]))
             tbody {
                 @for one in explored {
                     tr {

@@ -3,6 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
+use super::columns;
 use crate::style::grouped;
 use crate::timeline::Timeline;
 
@@ -32,7 +33,7 @@ fn findings(found: &[Found]) -> Markup {
             section aria-labelledby="findings" {
                 h2 id="findings" { "What was found" }
                 table.findings {
-                    thead { tr { th scope="col" { "rule" } th scope="col" { "what" } th scope="col" { "where" } } }
+                    (columns(&["rule", "what", "where"]))
                     tbody {
                         @for finding in found {
                             tr {

@@ -55,3 +55,8 @@ pub(crate) fn heading(what: &str, subject: &str, verdict: impl Into<Option<Verdi
         }
     }
 }
+
+/// The head of a table.
+pub(crate) fn columns(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+}

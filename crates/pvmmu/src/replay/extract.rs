@@ -280,7 +280,7 @@ impl Extract {
     }
 }
 
-fn l1_write(line: u64, slot: u64, pseudo: u64, raw: u64) -> Result<EntryWrite, ReplayError> {
+fn l1_write(line: u64, slot: u64, pseudo: Option<u64>, raw: u64) -> Result<EntryWrite, ReplayError> {
     let word = Word::Machine { pseudo, raw };
     Ok(EntryWrite { level: Level::L1, slot: slot_of(line, slot)?, user_slot: None, word })
 }
@@ -446,7 +446,7 @@ mod tests {
         let mut script = Script::new();
         assert!(error(script.enter().set_pte(5, 1, 9, RW).leave()).starts_with("line 2: the write asked for here"));
         let mut script = Script::new();
-        assert!(error(script.push(EventKind::SetPte { slot: 0x1000, value: 0, raw: 0 })).contains("`nokaslr"));
+        assert!(error(script.push(EventKind::SetPte { slot: 0x1000, value: Some(0), raw: 0 })).contains("`nokaslr"));
         let mut script = Script::new();
         assert!(error(script.bracket(&[(abi::HYPERCALL_UPDATE_DESCRIPTOR, [0; 3])])).contains("hypercalls 10"));
         let mut script = Script::new();

@@ -1,7 +1,8 @@
 //! First pass: which frames the guest has, and what they were when the trace began.
 //!
 //! A pfn and its mfn are learnt from every present entry of which both words are recorded and from every remapping of
-//! the direct map; a frame of which only the pfn shows gets an mfn that nothing else uses. What a frame was when the
+//! the direct map; a frame of which only the pfn shows gets an mfn that nothing else uses, and the other way round: it is
+//! the machine that an operation names, so what the guest calls a page of its own changes nothing. What a frame was when the
 //! trace began shows from what is done first with it: an update of a pinned table, a pin given up or a base pointer
 //! loaded mean that it was a table already.
 
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use hypercall::{Level, Mfn, Pfn, Pte, PteFlags, VcpuId};
 
 use super::error::ReplayError;
-use super::limits::{Budget, Excess, VCPUS};
+use super::limits::{Budget, Excess, VCPUS, is_memory};
 use super::request::{EntryWrite, GuestOp, Request, Wish, Word};
 
 /// What a frame was when the trace began, if not plain memory.
@@ -47,6 +48,7 @@ impl Frames {
             scan.vcpu(request.vcpu)?;
             scan.wish(&request.wish)?;
         }
+        scan.name_the_nameless()?;
         scan.affordable()?;
         Ok(scan.finish())
     }
@@ -110,6 +112,8 @@ struct Scan {
     tables: HashSet<Pfn>,
     machine: HashMap<Pfn, (Mfn, u64)>,
     pseudo: HashMap<Mfn, (Pfn, u64)>,
+    /// Frames that are mapped by their mfn alone, with the line that does so last.
+    nameless: BTreeMap<Mfn, u64>,
 }
 
 impl Scan {
@@ -165,16 +169,36 @@ impl Scan {
             self.named(slot.table, table);
             self.tables.insert(slot.table);
         }
-        let (Word::Machine { pseudo, .. } | Word::Pseudo(pseudo)) = write.word;
-        let pseudo = Pte::from_bits(pseudo);
+        let (pseudo, raw) = match write.word {
+            Word::Machine { pseudo, raw } => (pseudo, Some(Pte::from_bits(raw))),
+            Word::Pseudo(pseudo) => (Some(pseudo), None),
+        };
+        let Some(pseudo) = pseudo.map(Pte::from_bits) else {
+            let nameless = raw.filter(|raw| raw.is_present()).map(|raw| (raw.frame(), self.line));
+            self.nameless.extend(nameless);
+            return Ok(());
+        };
         if !pseudo.is_present() {
             return Ok(());
         }
         self.named(pseudo_frame(pseudo), None);
-        match write.word {
-            Word::Machine { raw, .. } => self.pair(pseudo_frame(pseudo), Pte::from_bits(raw).frame()),
-            Word::Pseudo(_) => Ok(()),
+        raw.map_or(Ok(()), |raw| self.pair(pseudo_frame(pseudo), raw.frame()))
+    }
+
+    /// Gives every frame of which only the mfn shows a pfn that nothing else has; a device's is its mfn.
+    fn name_the_nameless(&mut self) -> Result<(), ReplayError> {
+        let mut free = self.first.keys().map(|pfn| pfn.number() + 1).max().unwrap_or(0);
+        for (mfn, line) in std::mem::take(&mut self.nameless) {
+            if self.pseudo.contains_key(&mfn) {
+                continue;
+            }
+            let pfn = if is_memory(mfn) { free } else { mfn.number() };
+            free = free.max(pfn + 1);
+            self.line = line;
+            self.named(Pfn::new(pfn), None);
+            self.pair(Pfn::new(pfn), mfn)?;
         }
+        Ok(())
     }
 
     fn named(&mut self, frame: Pfn, first: Option<Older>) {
@@ -247,7 +271,7 @@ mod tests {
     #[test]
     fn a_device_is_no_memory() {
         let mut script = Script::new();
-        script.push(EventKind::SetPte { slot: at(5, 1), value: 0xb8067, raw: 0xb8067 });
+        script.push(EventKind::SetPte { slot: at(5, 1), value: Some(0xb8067), raw: 0xb8067 });
         let memory: Vec<u64> = learn(&script).unwrap().memory().map(|(pfn, _)| pfn.number()).collect();
         assert_eq!(memory, [5]);
     }
@@ -296,7 +320,7 @@ mod tests {
     fn a_device_far_up_does_not_move_what_is_invented() {
         let mut script = Script::new();
         let far = entry(1 << 36, RW);
-        script.push(EventKind::SetPte { slot: at(5, 1), value: far, raw: far });
+        script.push(EventKind::SetPte { slot: at(5, 1), value: Some(far), raw: far });
         assert_eq!(learn(&script).unwrap().machine(Pfn::new(5)), Mfn::new(INVENTED));
     }
 
@@ -304,11 +328,25 @@ mod tests {
     fn a_frame_that_moves_is_an_error() {
         let mut script = Script::new();
         script.set_pte(5, 1, 9, RW);
-        script.push(EventKind::SetPte { slot: at(5, 2), value: 0x9067, raw: 0xa067 });
+        script.push(EventKind::SetPte { slot: at(5, 2), value: Some(0x9067), raw: 0xa067 });
         assert!(learn(&script).unwrap_err().to_string().starts_with("line 2: pfn 0x9 is mfn 0xa here"));
         let mut script = Script::new();
         script.set_pte(5, 1, 9, RW);
-        script.push(EventKind::SetPte { slot: at(5, 2), value: 0x8067, raw: mfn(9) << 12 | 0x67 });
+        script.push(EventKind::SetPte { slot: at(5, 2), value: Some(0x8067), raw: mfn(9) << 12 | 0x67 });
         assert!(learn(&script).is_err());
+    }
+
+    #[test]
+    fn a_frame_of_which_only_the_mfn_shows_gets_a_pfn_of_its_own() {
+        let mut script = Script::default();
+        let bare = |slot, mfn: u64| EventKind::SetPte { slot, value: None, raw: entry(mfn, 0x67) };
+        script.set_pte(5, 1, 8, 0x67);
+        script.push(bare(at(5, 2), mfn(8))).push(bare(at(5, 3), 0x7777)).push(bare(at(5, 4), 0xfee00));
+        script.push(EventKind::SetPte { slot: at(5, 5), value: None, raw: 0 });
+        let frames = learn(&script).unwrap();
+        assert_eq!(frames.machine(Pfn::new(9)), Mfn::new(0x7777), "the first that nothing else has");
+        assert_eq!(frames.machine(Pfn::new(8)), Mfn::new(mfn(8)), "what is known keeps its name");
+        assert_eq!(frames.devices().collect::<Vec<_>>(), [Mfn::new(0xfee00)]);
+        assert_eq!(frames.memory().count(), 3);
     }
 }

@@ -20,6 +20,11 @@ const MEMORY: Range<u64> = 0x100..(1 << 28) - (1 << 20);
 /// Machine frames below 4 GiB at which a PC has devices.
 const DEVICES: Range<u64> = 0xfec00..0x10_0000;
 
+/// Whether a machine frame is one of memory.
+pub(crate) fn is_memory(mfn: Mfn) -> bool {
+    MEMORY.contains(&mfn.number()) && !DEVICES.contains(&mfn.number())
+}
+
 /// What of a guest cannot be rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
@@ -63,10 +68,8 @@ impl Budget {
         if pfn >= PFNS {
             return Err(Excess::Pfn(pfn));
         }
-        if let Some(mfn) = mfn.map(Mfn::number)
-            && (!MEMORY.contains(&mfn) || DEVICES.contains(&mfn))
-        {
-            return Err(Excess::NotMemory { pfn, mfn });
+        if let Some(mfn) = mfn.filter(|mfn| !is_memory(*mfn)) {
+            return Err(Excess::NotMemory { pfn, mfn: mfn.number() });
         }
         self.mapping.extend([9, 18, 27].map(|bits| (bits, pfn >> bits)));
         self.tables += usize::from(table);

@@ -5,7 +5,7 @@ use maud::{Markup, Render as _, html};
 use super::cause::Cause;
 use super::report::{Outcome, Subject};
 use super::table::{self, on, percent, title, yes};
-use crate::page::{Bars, Found, Row, courses, heading, page};
+use crate::page::{Bars, Found, Row, columns, courses, heading, page};
 use crate::style::grouped;
 use crate::timeline::{Mark, Timeline};
 use crate::verdict::Verdict;
@@ -143,11 +143,7 @@ fn sizes(subject: &Subject, outcomes: &[Outcome], columns: &[String]) -> Markup 
 fn judged(outcomes: &[Outcome]) -> Markup {
     html! {
         table {
-            thead { tr {
-                th scope="col" { "policy" } th scope="col" { "on" } th scope="col" { "updates issued" } th scope="col" { "merged" }
-                th scope="col" { "largest batch" } th scope="col" { "broken rules" } th scope="col" { "refused" }
-                th scope="col" { "memory as recorded" } th scope="col" { "ends as without batching" }
-            } }
+            (columns(&["policy", "on", "updates issued", "merged", "largest batch", "broken rules", "refused", "memory as recorded", "ends as without batching"]))
             tbody {
                 @for outcome in outcomes {
                     tr {

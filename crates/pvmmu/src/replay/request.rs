@@ -165,8 +165,8 @@ pub(crate) struct Slot {
 pub(crate) enum Word {
     /// The machine word; `pseudo` is the same with a pseudo-physical frame.
     Machine {
-        /// With the guest's frame number.
-        pseudo: u64,
+        /// With the guest's frame number, if that was recorded.
+        pseudo: Option<u64>,
         /// With the machine's.
         raw: u64,
     },

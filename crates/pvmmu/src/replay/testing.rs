@@ -78,7 +78,7 @@ impl Script {
     /// `set_pte` of entry `index` of table `pfn`, to map `frame`; no bracket.
     pub(crate) fn set_pte(&mut self, pfn: u64, index: u64, frame: u64, flags: u64) -> &mut Self {
         let (value, raw) = (entry(frame, flags), entry(mfn(frame), flags));
-        self.push(EventKind::SetPte { slot: at(pfn, index), value, raw })
+        self.push(EventKind::SetPte { slot: at(pfn, index), value: Some(value), raw })
     }
 
     /// The same with a bracket: queued.
@@ -91,22 +91,22 @@ impl Script {
         let (mm, address, slot) = (1, 0x1000, at(pfn, index));
         let words = |flags| (entry(frame, flags), entry(mfn(frame), flags));
         let (value, raw) = words(flags);
-        self.push(EventKind::ProtStart { mm, address, slot, value, raw });
+        self.push(EventKind::ProtStart { mm, address, slot, value: Some(value), raw });
         let (value, raw) = words(new);
-        self.push(EventKind::ProtCommit { mm, address, slot, value, raw });
+        self.push(EventKind::ProtCommit { mm, address, slot, value: Some(value), raw });
         self.bracket(&[(abi::HYPERCALL_MMU_UPDATE, [0; 3])])
     }
 
     /// `set_pmd` in table `pfn`; no bracket.
     pub(crate) fn set_l2(&mut self, pfn: u64, index: u64, table: u64) -> &mut Self {
         let (value, raw) = (entry(table, RW), entry(mfn(table), RW));
-        self.push(EventKind::SetUpper { level: Level::L2, slot: at(pfn, index), value, raw })
+        self.push(EventKind::SetUpper { level: Level::L2, slot: at(pfn, index), value: Some(value), raw })
     }
 
     /// `set_p4d` in table `pfn` and the user's `user`; no bracket.
     pub(crate) fn set_l4(&mut self, pfn: u64, user: u64, index: u64, table: u64) -> &mut Self {
         let (slot, user_slot) = (at(pfn, index), at(user, index));
-        self.push(EventKind::SetL4 { slot, user_slot, value: 0x66, raw: entry(table, RW) })
+        self.push(EventKind::SetL4 { slot, user_slot, value: Some(0x66), raw: entry(table, RW) })
     }
 
     pub(crate) fn alloc(&mut self, pfn: u64, level: Level, pinned: bool) -> &mut Self {

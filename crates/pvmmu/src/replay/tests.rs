@@ -1,11 +1,13 @@
 //! The bundled traces through every policy and mode, and a planted fault for each checker.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read;
 use std::mem::{Discriminant, discriminant};
+use std::path::Path;
 
 use hypercall::{MmuUpdate, Operation, Pte, PteFlags, VcpuId};
-use mmu_trace::{Bundled, EventKind, ExtendResult, native};
+use mmu_trace::{Bundled, Event, EventKind, ExtendResult, native};
 
 use super::policy::{Answer, Policy};
 use super::program::{Act, GuestEvent};
@@ -150,6 +152,51 @@ fn a_trace_in_the_native_format_replays_the_same() {
     let json =
         |replay: &Replay| report::json(&replay.subject, &outcome(replay, PolicyName::PvMmu, Mode::Ported)).unwrap();
     assert_eq!(json(&text), json(&again));
+}
+
+/// What trace-cmd and perf show of an entry.
+fn without_pseudo(events: &mut [Event]) {
+    for event in events {
+        match &mut event.kind {
+            EventKind::SetPte { value, .. }
+            | EventKind::SetUpper { value, .. }
+            | EventKind::SetL4 { value, .. }
+            | EventKind::ProtStart { value, .. }
+            | EventKind::ProtCommit { value, .. } => *value = None,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn machine_words_alone_replay_the_same() {
+    for trace in BUNDLED {
+        let (mut events, summary) = read(trace.gzip).unwrap();
+        let whole = Replay::of(trace.name, &events, &summary).unwrap();
+        without_pseudo(&mut events);
+        let bare = Replay::of(trace.name, &events, &summary).unwrap();
+        for mode in [Mode::AsRecorded, Mode::Ported] {
+            let json =
+                |replay: &Replay| report::json(&replay.subject, &outcome(replay, PolicyName::PvMmu, mode)).unwrap();
+            assert_eq!(json(&whole), json(&bare), "{} {mode:?}", trace.name);
+        }
+    }
+}
+
+#[test]
+fn one_run_recorded_by_three_tools_replays_the_same() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mmu-trace/tests/recorded");
+    let figures = ["tracefs", "trace-cmd", "perf"].map(|form| {
+        let file = File::open(recorded.join(format!("{form}.txt.gz"))).unwrap();
+        let replay = Replay::prepare(form, file).unwrap();
+        EVERY.map(|(policy, mode)| {
+            let outcome = outcome(&replay, policy, mode);
+            assert!(outcome.is_clean(), "{form} {policy:?} {mode:?}");
+            assert_eq!((outcome.oracle.compared, outcome.oracle.matched), (8, 8), "{form}");
+            (outcome.hypercalls(), outcome.updates_issued)
+        })
+    });
+    assert_eq!([figures[0]; 3], figures);
 }
 
 /// Events that say what the kernel did and that others contradict once they are gone. Not among them: a hypercall or

@@ -180,7 +180,7 @@ fn what_differs_is_told_in_words() {
 fn a_list_names_the_traces_frames_and_leaves_the_kernels_entry_alone() {
     let mut script = Script::new();
     script.set_pte(5, 1, 9, RW).set_l4(6, 7, 0, 8);
-    script.push(EventKind::SetPte { slot: at(5, 2), value: 0xb8067, raw: 0xb8067 });
+    script.push(EventKind::SetPte { slot: at(5, 2), value: Some(0xb8067), raw: 0xb8067 });
     let frames = Frames::learn(&requests(&script.events).unwrap()).unwrap();
     let mut naming = Naming::of(&frames);
     assert_eq!(naming.count(), 5, "the device is no memory");

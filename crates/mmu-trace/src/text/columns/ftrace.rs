@@ -1,29 +1,18 @@
-//! The columns in front of every event: `task-pid (tgid) [cpu] context stamp: event: body`.
+//! The columns of `tracing/trace` and of `trace-cmd report`: `task-pid (tgid) [cpu] context stamp: event: body`; with
+//! trace-cmd's `-l` `task-pid cpucontext stamp: event: body`.
 //!
-//! The task's name is arbitrary bytes, blanks, dashes and brackets included, padded to 16 columns. The dash of a name
-//! and the dash before the number are told apart by what must follow the latter; the padded place is tried first.
+//! The task's name is padded to 16 columns, to 8 by `-l`. The dash of a name and the dash before the number are told
+//! apart by what must follow the latter; the padded place is tried first.
 
-use super::cursor::leading_decimal;
+use super::super::cursor::leading_decimal;
+use super::{Columns, Place, after_place, skip_blanks};
 use crate::error::TextFault;
-use crate::event::{EntryFlags, MAX_VCPUS};
 
 /// The width Linux pads a task's name to.
 const NAME_WIDTH: usize = 16;
 
-/// One event line, taken apart.
-pub(super) struct Columns<'a> {
-    pub(super) task: u32,
-    pub(super) vcpu: u32,
-    pub(super) flags: EntryFlags,
-    pub(super) stamp: u64,
-    /// The event's name, without its colon.
-    pub(super) name: &'a [u8],
-    /// What follows the name.
-    pub(super) body: &'a [u8],
-}
-
 /// Takes a line apart.
-pub(super) fn split(line: &[u8]) -> Result<Columns<'_>, TextFault> {
+pub(in super::super) fn split(line: &[u8]) -> Result<Columns<'_>, TextFault> {
     let mut fault = TextFault::NoTask;
     for dash in std::iter::once(NAME_WIDTH).chain(1..line.len()) {
         let Some(place) = place_at(line, dash) else { continue };
@@ -36,26 +25,23 @@ pub(super) fn split(line: &[u8]) -> Result<Columns<'_>, TextFault> {
     Err(fault)
 }
 
-/// The task and vCPU columns, and what follows them.
-struct Place<'a> {
-    task: u32,
-    vcpu: u32,
-    rest: &'a [u8],
-}
-
 /// `-pid (tgid) [cpu] ` at `dash`, where the number of the thread group may be missing or be dashes.
 fn place_at(line: &[u8], dash: usize) -> Option<Place<'_>> {
     let rest = line.get(dash..)?.strip_prefix(b"-")?;
     let (task, rest) = leading_decimal(rest)?;
     let rest = skip_group(skip_blanks(rest.strip_prefix(b" ")?))?;
-    let (vcpu, rest) = leading_decimal(rest.strip_prefix(b"[")?)?;
-    let rest = rest.strip_prefix(b"] ")?;
+    let (vcpu, rest) = bracketed(rest).or_else(|| latency(rest))?;
     Some(Place { task: task.try_into().ok()?, vcpu: vcpu.try_into().ok()?, rest })
 }
 
-fn skip_blanks(text: &[u8]) -> &[u8] {
-    let blanks = text.iter().take_while(|&&b| b == b' ').count();
-    &text[blanks..]
+fn bracketed(text: &[u8]) -> Option<(u64, &[u8])> {
+    let (vcpu, rest) = leading_decimal(text.strip_prefix(b"[")?)?;
+    Some((vcpu, rest.strip_prefix(b"] ")?))
+}
+
+/// A number that the context follows without a blank.
+fn latency(text: &[u8]) -> Option<(u64, &[u8])> {
+    leading_decimal(text).filter(|(_, rest)| rest.first().is_some_and(|first| b".dbDX".contains(first)))
 }
 
 /// Skips `( 123) ` or `(-----) ` if it is there; `None` if a parenthesis holds something else.
@@ -65,81 +51,10 @@ fn skip_group(text: &[u8]) -> Option<&[u8]> {
     inside[width..].strip_prefix(b")").map(skip_blanks)
 }
 
-fn after_place(place: Place<'_>) -> Result<Columns<'_>, TextFault> {
-    let Place { task, vcpu, rest } = place;
-    if vcpu >= MAX_VCPUS {
-        return Err(TextFault::Vcpu { vcpu });
-    }
-    let (flags, rest) = context(skip_blanks(rest))?;
-    let (stamp, rest) = stamp(rest).ok_or(TextFault::NoStamp)?;
-    let rest = skip_blanks(rest);
-    let length = rest.iter().take_while(|&&b| b != b':' && b != b' ').count();
-    if length == 0 {
-        return Err(TextFault::NoEvent);
-    }
-    let (name, body) = rest.split_at(length);
-    Ok(Columns { task, vcpu, flags, stamp, name, body: body.strip_prefix(b":").unwrap_or(body) })
-}
-
-/// The context characters, if the recorder was told to print them, and the delay mark that may follow them.
-fn context(text: &[u8]) -> Result<(EntryFlags, &[u8]), TextFault> {
-    let length = text.iter().take_while(|&&b| b != b' ').count();
-    let (column, rest) = text.split_at(length);
-    if column.last() == Some(&b':') {
-        return Ok((EntryFlags::default(), text));
-    }
-    let flags = flags(column).ok_or_else(|| TextFault::Flags { found: String::from_utf8_lossy(column).into() })?;
-    let rest = skip_blanks(rest);
-    let delay = rest.iter().take_while(|b| b"$@*#!+".contains(b)).count();
-    Ok((flags, skip_blanks(&rest[delay..])))
-}
-
-/// Four characters, or five since Linux 5.13: masked, reschedule, handler, preempt depth, migrate depth.
-fn flags(column: &[u8]) -> Option<EntryFlags> {
-    let (&[masked, resched, handler, preempt], migrate) = column.split_first_chunk()?;
-    let migrate_depth = match *migrate {
-        [] => 0,
-        [depth] => depth_of(depth)?,
-        _ => return None,
-    };
-    if !b".dbDX".contains(&masked) || !b".NnpBbLl".contains(&resched) || !b".ZzHhs".contains(&handler) {
-        return None;
-    }
-    Some(EntryFlags {
-        recorded: true,
-        irqs_off: matches!(masked, b'd' | b'D'),
-        bh_off: matches!(masked, b'b' | b'D'),
-        need_resched: resched != b'.',
-        hardirq: matches!(handler, b'Z' | b'H' | b'h'),
-        softirq: matches!(handler, b'H' | b's'),
-        nmi: matches!(handler, b'Z' | b'z'),
-        preempt_depth: depth_of(preempt)?,
-        migrate_depth,
-    })
-}
-
-fn depth_of(character: u8) -> Option<u8> {
-    match character {
-        b'.' => Some(0),
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
-    }
-}
-
-/// `count:` or `seconds.fraction:`; the latter with its point taken out, so that the unit is the fraction's last digit.
-fn stamp(text: &[u8]) -> Option<(u64, &[u8])> {
-    let (whole, rest) = leading_decimal(text)?;
-    let Some(fraction) = rest.strip_prefix(b".") else { return Some((whole, rest.strip_prefix(b":")?)) };
-    let (low, after) = leading_decimal(fraction)?;
-    let digits = u32::try_from(fraction.len() - after.len()).ok()?;
-    let scale = 10u64.checked_pow(digits)?;
-    Some((whole.checked_mul(scale)?.checked_add(low)?, after.strip_prefix(b":")?))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Columns, split};
+    use super::super::Columns;
+    use super::split;
     use crate::error::TextFault;
 
     fn parts(line: &str) -> Columns<'_> {
@@ -168,6 +83,16 @@ mod tests {
         let bare = parts("            bash-99      [000]     7.000001: e: b");
         assert!(!bare.flags.recorded);
         assert_eq!(bare.stamp, 7_000_001);
+    }
+
+    #[test]
+    fn the_latency_columns_of_trace_cmd() {
+        let columns = parts("trace-cm-123     0...1.       13565: xen_mmu_set_pte:       ptep=0x8");
+        assert_eq!((columns.task, columns.vcpu, columns.stamp, columns.flags.preempt_depth), (123, 0, 13_565, 1));
+        assert_eq!(columns.name, b"xen_mmu_set_pte");
+        assert!(parts("  <idle>-0      12dNh2.   7.000001: e: b").flags.hardirq);
+        let fault = split(b"    sh-123     0 13565: e: b").err();
+        assert!(matches!(fault, Some(TextFault::NoTask)), "without a context that number is not a cpu");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The bodies of Linux's `xen_mc_*` events.
 
-use super::cursor::{BodyFault, Cursor};
+use super::super::cursor::{BodyFault, Cursor};
 use crate::event::{CallbackKind, EventKind, ExtendResult, FlushCause, LazyMode};
 
 type Parsed = Result<EventKind, BodyFault>;
@@ -105,16 +105,10 @@ pub(super) fn flush(mut body: Cursor<'_>) -> Parsed {
 /// `callback NAME, data D`. The name of a function can hold no comma; a module's name may follow it in brackets.
 pub(super) fn callback(mut body: Cursor<'_>) -> Parsed {
     body.word("callback ")?;
-    let comma = body.rest().iter().position(|&b| b == b',').ok_or_else(|| body.fault("a function and `, data`"))?;
-    let (name, rest) = body.rest().split_at(comma);
-    let callback = match name {
-        b"" => return Err(body.fault("a function")),
-        b"xen_pte_unlock" => CallbackKind::PteUnlock,
-        b"set_current_cr3" => CallbackKind::SetCurrentBase,
-        other => CallbackKind::Other(String::from_utf8_lossy(other).into()),
-    };
+    let (name, rest) = super::until(&body, b", data", "a function and `, data`")?;
+    let callback = CallbackKind::named(name);
     let mut body = Cursor::new(rest);
-    let data = body.hex_after(", data")?;
+    let data = body.hex()?;
     body.end()?;
     Ok(EventKind::Callback { callback, data })
 }

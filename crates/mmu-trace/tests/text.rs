@@ -1,13 +1,13 @@
 //! Linux's text, line by line: what each event means, what other kernels call it, and what is refused.
 
 use mmu_trace::{
-    CallbackKind, Event, EventKind, ExtendResult, FlushCause, FtraceReader, LazyMode, Level, ReadError, Summary,
-    TextFault,
+    CallbackKind, Event, EventKind, ExtendResult, FlushCause, LazyMode, Level, ReadError, Summary, TextFault,
+    TextReader,
 };
 
 /// What a line of task 7 on vCPU 1 with this event reads as.
 fn read(body: &str) -> Result<Vec<Event>, ReadError> {
-    FtraceReader::new(format!("              sh-7       [001] d..2.  5: {body}\n").as_bytes()).collect()
+    TextReader::new(format!("              sh-7       [001] d..2.  5: {body}\n").as_bytes()).collect()
 }
 
 fn kind(body: &str) -> EventKind {
@@ -24,7 +24,7 @@ fn fault(body: &str) -> TextFault {
 }
 
 fn summary(text: &str) -> Summary {
-    let mut reader = FtraceReader::new(text.as_bytes());
+    let mut reader = TextReader::new(text.as_bytes());
     for event in &mut reader {
         event.expect("the text is whole");
     }
@@ -37,14 +37,14 @@ fn page_table_writes() {
     let value = 0x8000_0000_0680_e063;
     let raw = 0x8000_0000_7680_e063;
     let written = "ffff888005ac62c0 pteval 800000000680e063 (raw 800000007680e063)";
-    assert_eq!(kind(&format!("xen_mmu_set_pte: ptep {written}")), EventKind::SetPte { slot, value, raw });
+    assert_eq!(kind(&format!("xen_mmu_set_pte: ptep {written}")), EventKind::SetPte { slot, value: Some(value), raw });
     let at = format!("xen_mmu_set_pte_at: mm ffff888004c61b00 addr 4b6000 ptep {written}");
-    assert_eq!(kind(&at), EventKind::SetPte { slot, value, raw });
+    assert_eq!(kind(&at), EventKind::SetPte { slot, value: Some(value), raw });
     let (mm, address) = (0xffff_8880_04c6_1b00, 0x4b_6000);
     let prot = format!("mm ffff888004c61b00 addr 4b6000 ptep {written}");
-    let start = EventKind::ProtStart { mm, address, slot, value, raw };
+    let start = EventKind::ProtStart { mm, address, slot, value: Some(value), raw };
     assert_eq!(kind(&format!("xen_mmu_ptep_modify_prot_start: {prot}")), start);
-    let commit = EventKind::ProtCommit { mm, address, slot, value, raw };
+    let commit = EventKind::ProtCommit { mm, address, slot, value: Some(value), raw };
     assert_eq!(kind(&format!("xen_mmu_ptep_modify_prot_commit: {prot}")), commit);
 }
 
@@ -52,10 +52,10 @@ fn page_table_writes() {
 fn upper_levels() {
     let line = "xen_mmu_set_pmd: pmdp ffff88800685f010 pmdval 0000000006522067 (raw 0000000076522067)";
     let (slot, value, raw) = (0xffff_8880_0685_f010, 0x652_2067, 0x7652_2067);
-    assert_eq!(kind(line), EventKind::SetUpper { level: Level::L2, slot, value, raw });
+    assert_eq!(kind(line), EventKind::SetUpper { level: Level::L2, slot, value: Some(value), raw });
     let line = "xen_mmu_set_pud: pudp ffff88800685f010 pudval 0000000006522067 (raw 0000000076522067)";
-    assert_eq!(kind(line), EventKind::SetUpper { level: Level::L3, slot, value, raw });
-    let wanted = EventKind::SetL4 { slot, user_slot: 0, value: 0x66, raw: 0x1969_4067 };
+    assert_eq!(kind(line), EventKind::SetUpper { level: Level::L3, slot, value: Some(value), raw });
+    let wanted = EventKind::SetL4 { slot, user_slot: 0, value: Some(0x66), raw: 0x1969_4067 };
     for (event, p) in [("set_p4d", "p4d"), ("set_pgd", "pgd")] {
         let line = format!(
             "xen_mmu_{event}: {p}p ffff88800685f010 user_{p}p           (null) {p}val 0000000000000066 (raw 0000000019694067)"
@@ -219,7 +219,7 @@ fn a_known_event_with_other_fields_is_refused_with_its_name() {
 fn the_line_of_a_fault_is_named_and_reading_ends_there() {
     let good = "              sh-7       [001] d..2.  5: sys_exit: NR 1 = 2\n";
     let text = format!("# tracer: nop\n{good}garbage\n{good}");
-    let mut reader = FtraceReader::new(text.as_bytes());
+    let mut reader = TextReader::new(text.as_bytes());
     assert!(reader.next().is_some_and(|event| event.is_ok()));
     let error = reader.next().expect("an error").expect_err("garbage is no event");
     assert!(matches!(error, ReadError::Text { line: 3, fault: TextFault::NoTask }));
@@ -231,11 +231,11 @@ fn the_line_of_a_fault_is_named_and_reading_ends_there() {
 fn lines_that_come_again_are_refused() {
     let line = |stamp: u64| format!("              sh-7       [001] d..2.  {stamp}: sys_exit: NR 1 = 2\n");
     let text = [line(5), line(6), line(6), line(5)].concat();
-    let read: Result<Vec<_>, _> = FtraceReader::new(text.as_bytes()).collect();
+    let read: Result<Vec<_>, _> = TextReader::new(text.as_bytes()).collect();
     let error = read.expect_err("the last line is older than the one before it");
     assert!(matches!(error, ReadError::Text { line: 4, fault: TextFault::Backward { stamp: 5, before: 6 } }));
     let unknown = ["  sh-7 [001] d..2. 6: novelty: 1\n", "  sh-7 [001] d..2. 5: novelty: 1\n"].concat();
-    assert!(FtraceReader::new(unknown.as_bytes()).any(|event| event.is_err()), "whatever the event is");
+    assert!(TextReader::new(unknown.as_bytes()).any(|event| event.is_err()), "whatever the event is");
     let two = [line(6), "# tracer: nop\n".into(), line(5)].concat();
     assert_eq!(summary(&two).events, 2, "another buffer has a clock of its own");
 }
@@ -247,7 +247,7 @@ fn a_cut_trace_is_refused() {
     let whole = format!("{header}{line}{line}");
     assert_eq!(summary(&whole).entries(), 2);
     for length in header.len() + 1..whole.len() {
-        let read: Result<Vec<_>, _> = FtraceReader::new(&whole.as_bytes()[..length]).collect();
+        let read: Result<Vec<_>, _> = TextReader::new(&whole.as_bytes()[..length]).collect();
         let fault = match read {
             Err(ReadError::Text { fault, .. }) => fault,
             other => panic!("cut after {length} bytes: {other:?}"),
@@ -260,7 +260,7 @@ fn a_cut_trace_is_refused() {
 fn a_last_line_that_just_stops_is_cut_unless_it_is_whole() {
     let line = "              sh-7       [001] d..2.  5: sys_exit: NR 1 = 25";
     assert_eq!(summary(line).events, 1);
-    let read: Result<Vec<_>, _> = FtraceReader::new(&line.as_bytes()[..line.len() - 4]).collect();
+    let read: Result<Vec<_>, _> = TextReader::new(&line.as_bytes()[..line.len() - 4]).collect();
     assert!(matches!(read, Err(ReadError::Text { line: 1, fault: TextFault::Cut })));
 }
 
@@ -268,15 +268,15 @@ fn a_last_line_that_just_stops_is_cut_unless_it_is_whole() {
 fn lost_events_are_reported() {
     let text = "# entries-in-buffer/entries-written: 0/17   #P:2\n\
                 CPU:1 [LOST 12 EVENTS]\nCPU:0 [LOST EVENTS]\n";
-    let mut reader = FtraceReader::new(text.as_bytes());
+    let mut reader = TextReader::new(text.as_bytes());
     let events: Vec<_> = reader.by_ref().map(|event| event.expect("the text is whole")).collect();
     let lost: Vec<_> = events.iter().map(|event| (event.vcpu, event.kind.clone())).collect();
     assert_eq!(lost, [(1, EventKind::EventsLost { count: 12 }), (0, EventKind::EventsLost { count: 0 })]);
     let summary = reader.summary();
     assert_eq!((summary.lost, summary.overwritten, summary.complete()), (13, 17, false));
-    let unknown = FtraceReader::new(b"CPU:1 [MISLAID 1 EVENTS]\n".as_slice()).next().expect("an error");
+    let unknown = TextReader::new(b"CPU:1 [MISLAID 1 EVENTS]\n".as_slice()).next().expect("an error");
     assert!(matches!(unknown, Err(ReadError::Text { line: 1, fault: TextFault::LostCount })));
-    let counts = FtraceReader::new(b"# entries-in-buffer/entries-written: many\n".as_slice()).next().expect("an error");
+    let counts = TextReader::new(b"# entries-in-buffer/entries-written: many\n".as_slice()).next().expect("an error");
     assert!(matches!(counts, Err(ReadError::Text { line: 1, fault: TextFault::EntryCounts })));
 }
 
@@ -290,7 +290,7 @@ fn hashed_pointers_are_counted() {
 
 #[test]
 fn a_line_without_end_takes_no_memory() {
-    let mut reader = FtraceReader::new(std::io::BufReader::new(std::io::repeat(b'x')));
+    let mut reader = TextReader::new(std::io::BufReader::new(std::io::repeat(b'x')));
     let error = reader.next().expect("an error");
     assert!(matches!(error, Err(ReadError::Text { line: 1, fault: TextFault::TooLong { .. } })));
 }

@@ -1,4 +1,11 @@
-//! Reader of Linux's ftrace text, the content of `tracing/trace`.
+//! Reader of the text of a Linux trace, in the three forms a kernel's events are printed in:
+//!
+//! - `tracing/trace` itself (or `trace-cmd show`, which passes it on): bodies as the kernel prints them;
+//! - `trace-cmd report -R`, best with `-l`: bodies as fields;
+//! - `perf script -s perf-fields.py`: bodies as fields.
+//!
+//! The first line that tells decides the form; everything behind the columns and the bodies is one for all.
+//! What trace-cmd and perf print without that is refused, because it is not what happened ([`TextFault::Rendered`]).
 //!
 //! Streaming: one line at a time, of bounded length, in one reused buffer. Every line is used, known and not needed, or
 //! counted as unknown in the [`Summary`]; a line that should be one of the former and cannot be read ends the reading
@@ -9,14 +16,21 @@
 //! the outer one the inner one counts.
 //!
 //! Known and not needed: `xen_cpu_*` (descriptor writes, which are no page-table work) and stack dumps.
+//!
+//! Events must come in the order in which they happened. A stamp below the one before it is refused, and so is a task
+//! that is shown on two vCPUs at once ([`TextFault::TwoPlaces`]): then the clock does not order vCPUs. Equal stamps keep
+//! the order of their lines, which all three tools print by a finer clock than they show.
 
 mod columns;
 mod cursor;
-mod kernel;
+mod fields;
+mod form;
 mod lines;
-mod mmu;
-mod multicall;
+mod printed;
+mod probe;
+mod seats;
 
+use std::collections::HashMap;
 use std::io::BufRead;
 
 use crate::error::{ReadError, TextFault};
@@ -24,20 +38,22 @@ use crate::event::{EntryFlags, Event, EventKind};
 use crate::summary::Summary;
 use columns::Columns;
 use cursor::{BodyFault, Cursor, leading_decimal};
-use kernel::Probe;
+use form::Form;
 use lines::{Line, Lines};
+use probe::Probe;
+use seats::Seats;
 
 /// Where the kernel half of the x86-64 address space begins: an entry's address below it has been hashed.
 const KERNEL_HALF: u64 = 0xffff_8000_0000_0000;
 
-/// Reads events from ftrace text. After an error or the end it yields `None` for ever.
-pub struct FtraceReader<R> {
+/// Reads events from the text of a trace. After an error or the end it yields `None` for ever.
+pub struct TextReader<R> {
     lines: Lines<R>,
     scan: Scan,
     done: bool,
 }
 
-impl<R: BufRead> FtraceReader<R> {
+impl<R: BufRead> TextReader<R> {
     /// Reads from `input`, plain text. Nothing is read before the first call of `next`.
     pub fn new(input: R) -> Self {
         Self { lines: Lines::new(input), scan: Scan::default(), done: false }
@@ -59,7 +75,7 @@ impl<R: BufRead> FtraceReader<R> {
     }
 }
 
-impl<R: BufRead> Iterator for FtraceReader<R> {
+impl<R: BufRead> Iterator for TextReader<R> {
     type Item = Result<Event, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -77,6 +93,11 @@ impl<R: BufRead> Iterator for FtraceReader<R> {
 #[derive(Default)]
 struct Scan {
     summary: Summary,
+    /// Known from the first line that tells.
+    form: Option<Form>,
+    seats: Seats,
+    /// The last event of each vCPU, of perf's.
+    last: HashMap<u32, Event>,
     /// Entries the headers name, if there is a header.
     promised: Option<u64>,
     stamp: u64,
@@ -116,9 +137,25 @@ impl Scan {
                 self.note()
             }
             [b'C', b'P', b'U', b':', rest @ ..] => self.lost(line.number, rest).map(Some),
-            [b' ', b'=', b'>', b' ', ..] => self.note(),
-            text => self.event_line(line.number, text),
+            text if self.form.is_none() && form::is_trace_cmd_header(text) => {
+                self.form = Some(Form::TraceCmd);
+                self.note()
+            }
+            text => {
+                let form = self.form(text)?;
+                match form {
+                    Form::Perf if form::is_perf_loss(text) => Err(TextFault::Lost),
+                    _ if form.is_note(text) => self.note(),
+                    _ => self.event_line(form, line.number, text),
+                }
+            }
         }
+    }
+
+    fn form(&mut self, text: &[u8]) -> Result<Form, TextFault> {
+        let form = self.form.or_else(|| Form::of(text)).ok_or(TextFault::NoForm)?;
+        self.form = Some(form);
+        Ok(form)
     }
 
     fn note(&mut self) -> Result<Option<Event>, TextFault> {
@@ -131,7 +168,9 @@ impl Scan {
     fn header(&mut self, header: &[u8]) -> Result<(), TextFault> {
         let mut header = Cursor::new(header);
         if header.take("tracer:") {
+            self.form = Some(self.form.unwrap_or(Form::Ftrace));
             self.stamp = 0;
+            self.seats = Seats::default();
         }
         if !header.take("entries-in-buffer/entries-written:") {
             return Ok(());
@@ -142,32 +181,36 @@ impl Scan {
         Ok(())
     }
 
-    /// `CPU:1 [LOST 12 EVENTS]`, or without the count.
+    /// `CPU:1 [LOST 12 EVENTS]` or, by trace-cmd, `CPU:1 [12 EVENTS DROPPED]`; either without the count.
     fn lost(&mut self, line: u64, text: &[u8]) -> Result<Event, TextFault> {
         let (vcpu, rest) = leading_decimal(text).ok_or(TextFault::LostCount)?;
         let vcpu = u32::try_from(vcpu).ok().filter(|&vcpu| vcpu < crate::event::MAX_VCPUS);
         let vcpu = vcpu.ok_or(TextFault::LostCount)?;
-        let mut rest = Cursor::new(rest);
-        rest.word("[LOST").map_err(|_| TextFault::LostCount)?;
-        let count = rest.decimal().unwrap_or(0);
-        rest.word("EVENTS]").map_err(|_| TextFault::LostCount)?;
+        let count = lost_count(Cursor::new(rest)).map_err(|_| TextFault::LostCount)?;
         self.summary.lost = self.summary.lost.saturating_add(count.max(1));
         self.summary.events += 1;
+        self.seats = Seats::default();
         let kind = EventKind::EventsLost { count };
         Ok(Event { line, stamp: self.stamp, vcpu, task: 0, flags: EntryFlags::default(), kind })
     }
 
-    fn event_line(&mut self, number: u64, text: &[u8]) -> Result<Option<Event>, TextFault> {
-        let Columns { task, vcpu, flags, stamp, name, body } = columns::split(text)?;
+    fn event_line(&mut self, form: Form, number: u64, text: &[u8]) -> Result<Option<Event>, TextFault> {
+        let Columns { task, vcpu, flags, stamp, name, body } = form.columns(text)?;
         if stamp < self.stamp {
             return Err(TextFault::Backward { stamp, before: self.stamp });
         }
         self.stamp = stamp;
-        match self.meaning(name, Cursor::new(body)).map_err(|fault| named(name, fault))? {
+        let meaning = self.meaning(form, name, Cursor::new(body)).map_err(|fault| named(name, fault))?;
+        self.seats.take(vcpu, task)?;
+        match meaning {
             Meaning::Event(kind) => {
-                self.summary.events += 1;
-                self.summary.hashed_slots += u64::from(slot_of(&kind).is_some_and(|slot| slot < KERNEL_HALF));
-                return Ok(Some(Event { line: number, stamp, vcpu, task, flags, kind }));
+                if let EventKind::SchedSwitch { next, .. } = kind {
+                    self.seats.switch(vcpu, next);
+                }
+                let event = Event { line: number, stamp, vcpu, task, flags, kind };
+                self.once(form, &event)?;
+                self.account(&event.kind);
+                return Ok(Some(event));
             }
             Meaning::NotNeeded => self.summary.ignored += 1,
             Meaning::Unknown => self.summary.note_unknown(number, name),
@@ -175,14 +218,30 @@ impl Scan {
         Ok(None)
     }
 
-    fn meaning(&mut self, name: &[u8], body: Cursor<'_>) -> Result<Meaning, BodyFault> {
-        if let Some(kind) = event_kind(name, body) {
+    /// perf can record an event twice. A clock may stand for a while, but between two events of one vCPU that are alike
+    /// there are always others.
+    fn once(&mut self, form: Form, event: &Event) -> Result<(), TextFault> {
+        if form != Form::Perf {
+            return Ok(());
+        }
+        let last = self.last.insert(event.vcpu, event.clone());
+        let again = last.is_some_and(|last| Event { line: event.line, ..last } == *event);
+        if again { Err(TextFault::Repeated) } else { Ok(()) }
+    }
+
+    fn account(&mut self, kind: &EventKind) {
+        self.summary.events += 1;
+        self.summary.hashed_slots += u64::from(slot_of(kind).is_some_and(|slot| slot < KERNEL_HALF));
+    }
+
+    fn meaning(&mut self, form: Form, name: &[u8], body: Cursor<'_>) -> Result<Meaning, BodyFault> {
+        if let Some(kind) = form.event_kind(name, body) {
             return kind.map(Meaning::Event);
         }
         Ok(match name {
             b"xen_cpu_write_ldt_entry" | b"xen_cpu_write_gdt_entry" | b"xen_cpu_write_idt_entry" => Meaning::NotNeeded,
             b"xen_cpu_load_idt" | b"xen_cpu_set_ldt" | b"<stack" => Meaning::NotNeeded,
-            _ => kernel::probe(body).map_or(Meaning::Unknown, |probe| self.probe(probe)),
+            _ => form.probe(name, body)?.map_or(Meaning::Unknown, |probe| self.probe(probe)),
         })
     }
 
@@ -222,60 +281,14 @@ fn entry_counts(mut text: Cursor<'_>) -> Result<(u64, u64), BodyFault> {
     Ok((kept, text.decimal()?))
 }
 
-/// The event called `name`, by all the names it has had; `None` if it is not one of the kernel's own.
-fn event_kind(name: &[u8], body: Cursor<'_>) -> Option<Result<EventKind, BodyFault>> {
-    if let Some(operation) = name.strip_prefix(b"xen_mc_") {
-        return multicall_kind(operation, body);
-    }
-    if let Some(operation) = name.strip_prefix(b"xen_mmu_") {
-        return mmu_kind(operation, body);
-    }
-    Some(match name {
-        b"sched_switch" => kernel::sched_switch(body),
-        b"sys_enter" => kernel::syscall_enter(body),
-        b"sys_exit" => kernel::syscall_exit(body),
-        b"page_fault_user" => kernel::page_fault(body, true),
-        b"page_fault_kernel" => kernel::page_fault(body, false),
-        b"tracing_mark_write" => Ok(kernel::mark(body)),
-        _ => return None,
-    })
-}
-
-fn multicall_kind(operation: &[u8], body: Cursor<'_>) -> Option<Result<EventKind, BodyFault>> {
-    Some(match operation {
-        b"batch" => multicall::batch(body),
-        b"issue" => multicall::issue(body),
-        b"entry" => multicall::entry(body),
-        b"entry_alloc" => multicall::entry_alloc(body),
-        b"extend_args" => multicall::extend(body),
-        b"flush_reason" => multicall::flush_reason(body),
-        b"flush" => multicall::flush(body),
-        b"callback" => multicall::callback(body),
-        _ => return None,
-    })
-}
-
-fn mmu_kind(operation: &[u8], body: Cursor<'_>) -> Option<Result<EventKind, BodyFault>> {
-    Some(match operation {
-        b"set_pte" => mmu::set_pte(body),
-        b"set_pte_at" => mmu::set_pte_at(body),
-        b"set_pmd" => mmu::set_pmd(body),
-        b"set_pud" => mmu::set_pud(body),
-        b"set_p4d" => mmu::set_p4d(body),
-        b"set_pgd" => mmu::set_pgd(body),
-        b"ptep_modify_prot_start" => mmu::prot_start(body),
-        b"ptep_modify_prot_commit" => mmu::prot_commit(body),
-        b"alloc_ptpage" => mmu::table_alloc(body),
-        b"release_ptpage" => mmu::table_release(body),
-        b"pgd_pin" => mmu::pin(body),
-        b"pgd_unpin" => mmu::unpin(body),
-        b"write_cr3" => mmu::write_cr3(body),
-        b"flush_tlb_one_user" | b"flush_tlb_single" => mmu::flush_one(body),
-        b"flush_tlb_multi" | b"flush_tlb_others" => mmu::flush_multi(body),
-        b"flush_tlb" => mmu::bare(body, EventKind::TlbFlushLocal),
-        b"flush_tlb_all" => mmu::bare(body, EventKind::TlbFlushAll),
-        _ => return None,
-    })
+/// How many events were lost, 0 if that is not said.
+fn lost_count(mut text: Cursor<'_>) -> Result<u64, BodyFault> {
+    text.word("[")?;
+    let before = text.take("LOST");
+    let count = text.decimal().unwrap_or(0);
+    text.word(if before { "EVENTS]" } else { "EVENTS DROPPED]" })?;
+    text.end()?;
+    Ok(count)
 }
 
 fn slot_of(kind: &EventKind) -> Option<u64> {
@@ -294,5 +307,6 @@ fn named(event: &[u8], fault: BodyFault) -> TextFault {
     match fault {
         BodyFault::Expected { expected, found } => TextFault::Field { event, expected, found },
         BodyFault::Level(level) => TextFault::Level { event, level },
+        BodyFault::Rendered => TextFault::Rendered { event },
     }
 }

@@ -3,6 +3,8 @@
 //! Every method skips leading blanks, takes what it expects and fails without a trace of state otherwise: after an
 //! error the line is given up as a whole. [`Cursor::end`] must close every body, so that a cut or lengthened line fails.
 
+use crate::event::Level;
+
 /// The bytes not yet taken.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
@@ -16,6 +18,19 @@ pub(super) enum BodyFault {
     Expected { expected: &'static str, found: Box<str> },
     /// A table level that Linux's numbering since 4.12 does not have on a PV guest.
     Level(u64),
+    /// Not the event's fields, but what a tool made of them.
+    Rendered,
+}
+
+/// Linux counts levels from the top, with a folded one in between: 4 is an L1.
+pub(super) fn level_of(number: u64) -> Result<Level, BodyFault> {
+    match number {
+        4 => Ok(Level::L1),
+        3 => Ok(Level::L2),
+        2 => Ok(Level::L3),
+        0 => Ok(Level::L4),
+        other => Err(BodyFault::Level(other)),
+    }
 }
 
 /// Digits of a page-table entry.
@@ -99,9 +114,25 @@ impl<'a> Cursor<'a> {
         self.decimal()?.try_into().map_err(|_| before.fault("a number below 2^32"))
     }
 
-    /// Takes a decimal number with an optional minus sign.
+    /// Takes a number of at most 64 bits: decimal, or hexadecimal with `0x`.
+    pub(super) fn number(&mut self) -> Result<u64, BodyFault> {
+        self.skip_blanks();
+        if self.rest.starts_with(b"0x") { self.hex() } else { self.decimal() }
+    }
+
+    /// Takes a number of at most 32 bits: decimal, or hexadecimal with `0x`.
+    pub(super) fn number32(&mut self) -> Result<u32, BodyFault> {
+        let before = *self;
+        self.number()?.try_into().map_err(|_| before.fault("a number below 2^32"))
+    }
+
+    /// Takes a decimal number with an optional minus sign, or 64 bits after `0x`.
     pub(super) fn signed(&mut self) -> Result<i64, BodyFault> {
         let before = *self;
+        self.skip_blanks();
+        if self.rest.starts_with(b"0x") {
+            return self.hex().map(|bits| bits as i64);
+        }
         let negative = self.take("-");
         let value = i128::from(self.decimal()?);
         let value = if negative { -value } else { value };

@@ -1,6 +1,6 @@
 //! The bodies of Linux's `xen_mmu_*` events.
 
-use super::cursor::{BodyFault, Cursor};
+use super::super::cursor::{BodyFault, Cursor, level_of};
 use crate::event::{EventKind, Level};
 
 type Parsed = Result<EventKind, BodyFault>;
@@ -17,7 +17,7 @@ fn written(body: &mut Cursor<'_>, pointer: &'static str, value: &'static str) ->
 pub(super) fn set_pte(mut body: Cursor<'_>) -> Parsed {
     let [slot, value, raw] = written(&mut body, "ptep", "pteval")?;
     body.end()?;
-    Ok(EventKind::SetPte { slot, value, raw })
+    Ok(EventKind::SetPte { slot, value: Some(value), raw })
 }
 
 /// The event older kernels have for a write whose user address is known; the write is the same.
@@ -30,20 +30,20 @@ pub(super) fn set_pte_at(mut body: Cursor<'_>) -> Parsed {
 pub(super) fn set_pmd(mut body: Cursor<'_>) -> Parsed {
     let [slot, value, raw] = written(&mut body, "pmdp", "pmdval")?;
     body.end()?;
-    Ok(EventKind::SetUpper { level: Level::L2, slot, value, raw })
+    Ok(EventKind::SetUpper { level: Level::L2, slot, value: Some(value), raw })
 }
 
 pub(super) fn set_pud(mut body: Cursor<'_>) -> Parsed {
     let [slot, value, raw] = written(&mut body, "pudp", "pudval")?;
     body.end()?;
-    Ok(EventKind::SetUpper { level: Level::L3, slot, value, raw })
+    Ok(EventKind::SetUpper { level: Level::L3, slot, value: Some(value), raw })
 }
 
 pub(super) fn set_p4d(mut body: Cursor<'_>) -> Parsed {
     let slot = body.hex_after("p4dp")?;
     let [user_slot, value, raw] = written(&mut body, "user_p4dp", "p4dval")?;
     body.end()?;
-    Ok(EventKind::SetL4 { slot, user_slot, value, raw })
+    Ok(EventKind::SetL4 { slot, user_slot, value: Some(value), raw })
 }
 
 /// What [`set_p4d`] was before Linux 4.12.
@@ -51,7 +51,7 @@ pub(super) fn set_pgd(mut body: Cursor<'_>) -> Parsed {
     let slot = body.hex_after("pgdp")?;
     let [user_slot, value, raw] = written(&mut body, "user_pgdp", "pgdval")?;
     body.end()?;
-    Ok(EventKind::SetL4 { slot, user_slot, value, raw })
+    Ok(EventKind::SetL4 { slot, user_slot, value: Some(value), raw })
 }
 
 fn prot(body: &mut Cursor<'_>) -> Result<[u64; 5], BodyFault> {
@@ -64,25 +64,18 @@ fn prot(body: &mut Cursor<'_>) -> Result<[u64; 5], BodyFault> {
 pub(super) fn prot_start(mut body: Cursor<'_>) -> Parsed {
     let [mm, address, slot, value, raw] = prot(&mut body)?;
     body.end()?;
-    Ok(EventKind::ProtStart { mm, address, slot, value, raw })
+    Ok(EventKind::ProtStart { mm, address, slot, value: Some(value), raw })
 }
 
 pub(super) fn prot_commit(mut body: Cursor<'_>) -> Parsed {
     let [mm, address, slot, value, raw] = prot(&mut body)?;
     body.end()?;
-    Ok(EventKind::ProtCommit { mm, address, slot, value, raw })
+    Ok(EventKind::ProtCommit { mm, address, slot, value: Some(value), raw })
 }
 
-/// `level N`: Linux counts from the top, with a folded level in between: 4 is an L1.
 fn level(body: &mut Cursor<'_>) -> Result<Level, BodyFault> {
     body.word("level")?;
-    match body.decimal()? {
-        4 => Ok(Level::L1),
-        3 => Ok(Level::L2),
-        2 => Ok(Level::L3),
-        0 => Ok(Level::L4),
-        other => Err(BodyFault::Level(other)),
-    }
+    level_of(body.decimal()?)
 }
 
 fn pinned(body: &mut Cursor<'_>) -> Result<bool, BodyFault> {

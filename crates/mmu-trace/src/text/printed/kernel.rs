@@ -1,6 +1,6 @@
 //! The bodies of the events around the page-table work: scheduler, system calls, exceptions, marks, probes.
 
-use super::cursor::{BodyFault, Cursor};
+use super::super::cursor::{BodyFault, Cursor};
 use crate::event::{EventKind, PrevState};
 
 type Parsed = Result<EventKind, BodyFault>;
@@ -30,7 +30,7 @@ pub(super) fn syscall_exit(mut body: Cursor<'_>) -> Parsed {
 }
 
 /// `address=A ip=I error_code=E`; Linux prints an address inside the kernel's own text and data as a symbol.
-pub(super) fn page_fault(mut body: Cursor<'_>, user: bool) -> Parsed {
+pub(in super::super) fn page_fault(mut body: Cursor<'_>, user: bool) -> Parsed {
     body.word("address=")?;
     let address = if body.rest().starts_with(b"0x") { Some(body.hex()?) } else { None };
     let label = b" error_code=";
@@ -45,31 +45,47 @@ pub(super) fn page_fault(mut body: Cursor<'_>, user: bool) -> Parsed {
 
 /// Both task names are arbitrary bytes, so every field is searched for from the end.
 pub(super) fn sched_switch(body: Cursor<'_>) -> Parsed {
-    let (rest, next) = number_after_last(&body, body.rest(), b" next_pid=")?;
+    let (rest, next) = task_after_last(&body, body.rest(), b" next_pid=")?;
     let (rest, _) = split_last(&body, rest, b" ==> next_comm=")?;
     let (rest, state) = split_last(&body, rest, b" prev_state=")?;
-    let (_, prev) = number_after_last(&body, rest, b" prev_pid=")?;
+    let (_, prev) = task_after_last(&body, rest, b" prev_pid=")?;
     let prev_state = prev_state(state).ok_or_else(|| Cursor::new(state).fault("a task state"))?;
     Ok(EventKind::SchedSwitch { prev, next, prev_state })
 }
 
-type Parts<'a> = (&'a [u8], &'a [u8]);
+pub(in super::super) type Parts<'a> = (&'a [u8], &'a [u8]);
 
-fn split_last<'a>(body: &Cursor<'a>, text: &'a [u8], label: &'static [u8]) -> Result<Parts<'a>, BodyFault> {
+/// What is in front of `label` and what is behind it, where it stands first.
+pub(in super::super) fn until<'a>(
+    body: &Cursor<'a>,
+    label: &'static [u8],
+    expected: &'static str,
+) -> Result<Parts<'a>, BodyFault> {
+    let text = body.rest();
+    let at = text.windows(label.len()).position(|window| window == label);
+    let at = at.filter(|at| *at > 0).ok_or_else(|| body.fault(expected))?;
+    Ok((&text[..at], &text[at + label.len()..]))
+}
+
+pub(in super::super) fn split_last<'a>(
+    body: &Cursor<'a>,
+    text: &'a [u8],
+    label: &'static [u8],
+) -> Result<Parts<'a>, BodyFault> {
     let at = text.windows(label.len()).rposition(|window| window == label);
     let at = at.ok_or_else(|| body.fault("prev_comm, prev_pid, prev_state, ==>, next_comm, next_pid, next_prio"))?;
     Ok((&text[..at], &text[at + label.len()..]))
 }
 
-/// The decimal number between the last `label` and ` XXXX_prio=`, and what is in front of the label.
-fn number_after_last<'a>(
+/// The number between the last `label` and ` XXXX_prio=`, and what is in front of the label.
+pub(in super::super) fn task_after_last<'a>(
     body: &Cursor<'a>,
     text: &'a [u8],
     label: &'static [u8],
 ) -> Result<(&'a [u8], u32), BodyFault> {
     let (before, after) = split_last(body, text, label)?;
     let mut after = Cursor::new(after);
-    let number = after.decimal32()?;
+    let number = after.number32()?;
     if !after.take("next_prio=") {
         after.word("prev_prio=")?;
     }
@@ -91,42 +107,4 @@ fn prev_state(text: &[u8]) -> Option<PrevState> {
 pub(super) fn mark(body: Cursor<'_>) -> EventKind {
     let text = body.rest();
     EventKind::Mark { text: String::from_utf8_lossy(text.strip_prefix(b" ").unwrap_or(text)).into() }
-}
-
-/// What a probe on a kernel function stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe {
-    Enter,
-    Leave,
-    /// A function that [`Probe::Leave`]'s calls, where both exist.
-    InnerLeave,
-    Flush,
-    SwitchOut,
-    SwitchIn,
-    /// A function that [`Probe::SwitchIn`]'s calls, where both exist.
-    InnerSwitchIn,
-}
-
-/// `(symbol+offset/size)`: probes bear whatever name their author gave them, so the function tells what they are.
-///
-/// Up to Linux 6.5 the lazy mode is kept by `paravirt_*` functions, since then by `xen_*` ones.
-pub(super) fn probe(mut body: Cursor<'_>) -> Option<Probe> {
-    if !body.take("(") {
-        return None;
-    }
-    let symbol = body.rest();
-    let length = symbol.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-    if !matches!(symbol.get(length), Some(b'+' | b')')) || !symbol.contains(&b')') {
-        return None;
-    }
-    match &symbol[..length] {
-        b"paravirt_enter_lazy_mmu" | b"xen_enter_lazy_mmu" => Some(Probe::Enter),
-        b"xen_leave_lazy_mmu" => Some(Probe::Leave),
-        b"paravirt_leave_lazy_mmu" => Some(Probe::InnerLeave),
-        b"paravirt_flush_lazy_mmu" | b"xen_flush_lazy_mmu" => Some(Probe::Flush),
-        b"paravirt_start_context_switch" | b"xen_start_context_switch" => Some(Probe::SwitchOut),
-        b"xen_end_context_switch" => Some(Probe::SwitchIn),
-        b"paravirt_end_context_switch" => Some(Probe::InnerSwitchIn),
-        _ => None,
-    }
 }
