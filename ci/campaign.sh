@@ -55,6 +55,11 @@ refused "are both shard 1/4" "$out/explore"/*.json "$out/explore/1.json"
 pvmmu explore S60 --cut --deviations 0 --shard 3/4 --format json > "$out/other"
 refused "--deviations is 0 there and 1 here" "$out/explore"/*.json "$out/other"
 
+# As the documentation says it, with fewer deviations.
+documented=$(sed -n 's/^\$ \(pvmmu [^#]*\).*/\1/p' docs/campaigns.md | sed 's/--deviations 4/--deviations 0/')
+[ "$(grep -c . <<< "$documented")" = 3 ] || fail "docs/campaigns.md has not the three commands that are tried here: $documented"
+(cd "$out" && bash -e <<< "$documented" | grep -q '^61 explored, 0 found wrong') || fail "the commands of docs/campaigns.md come to something else"
+
 # As a job array of Slurm, whose variables are set here.
 slurm=(explore B13a --policy all)
 mkdir "$out/slurm"

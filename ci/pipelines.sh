@@ -16,8 +16,8 @@ rm -rf "$out"
 mkdir -p "$out"
 git diff --quiet HEAD -- . || echo "pipelines: what is not committed is not tried" >&2
 git clone --quiet --bare . "$out/pv-mmu.git"
-# No other program is installed, and crates that were built are not built again.
-export PV_MMU="file://$out/pv-mmu.git" CARGO_INSTALL_ROOT="$out/installed" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+# Only what these commands install is there; crates that were built for them are not built again.
+export PV_MMU="file://$out/pv-mmu.git" CARGO_INSTALL_ROOT="$out/installed" CARGO_TARGET_DIR="$PWD/target/pipelines-build"
 export PATH="$CARGO_INSTALL_ROOT/bin:$PATH"
 
 # `repository FOLDER`: the kernel's. Its test is the one that the documentation of `mock_xen::testing` begins with.

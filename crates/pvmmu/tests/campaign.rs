@@ -68,6 +68,10 @@ fn adds_up(args: &[&str], of: u32) {
     let whole = pvmmu(&[args, &["--format", "json"]].concat());
     assert_eq!(merged.status.code(), whole.status.code(), "{args:?}: {}", text(&merged.stderr));
     assert_eq!(comparable(&merged.stdout), comparable(&whole.stdout), "{args:?}");
+    let case = |output: &Output| text(&output.stdout).matches("<testcase").count();
+    let [merged, whole] =
+        [shards.merge(&places, &["--format", "junit"]), pvmmu(&[args, &["--format", "junit"]].concat())];
+    assert!(case(&merged) > 1 && case(&merged) == case(&whole), "{args:?}: {}", text(&merged.stderr));
     let merged = shards.merge(&places, &[]);
     assert!(text(&merged.stdout).lines().count() > 1, "{args:?}: {}", text(&merged.stderr));
 }
@@ -149,6 +153,9 @@ fn what_does_not_belong_together_is_not_merged() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{part}: {message}");
         assert!(message.contains(part), "{part}: {message}");
     }
+    let drawn = shards.merge(&[0, 1, 2], &["--format", "html"]);
+    assert!(text(&drawn.stderr).contains("only their schedules are kept"), "{}", text(&drawn.stderr));
+    assert_eq!((drawn.status.code(), drawn.stdout.len()), (Some(2), 0));
     assert_eq!(pvmmu(&["merge", "no-such-file"]).status.code(), Some(2));
     assert_eq!(pvmmu(&["merge"]).status.code(), Some(2));
 }
