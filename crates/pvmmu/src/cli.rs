@@ -27,7 +27,8 @@ fn notes() -> String {
     let width = BUNDLED.iter().map(|bundled| bundled.name.len()).max().unwrap_or(0);
     let traces = BUNDLED.iter().map(|bundled| format!("  {:<width$}  {}\n", bundled.name, bundled.workload));
     format!(
-        "Bundled traces, which go by their names where no file is called so:\n{}\n\
+        "Rules R1 to R18 are those of docs/contract.md; how to read a replay: docs/how-to/read-a-replay.md.\n\n\
+         Bundled traces, which go by their names where no file is called so:\n{}\n\
          Exit status:\n  \
          0  clean\n  \
          1  something was found: a rule broken, an operation refused, memory that is not what real Xen held, or page\n     \
@@ -153,7 +154,7 @@ pub(crate) struct ReplayArgs {
     /// Writes what happened on each vCPU, recorded and replayed, to this file, for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     pub(crate) perfetto: Option<PathBuf>,
-    /// How to print the result
+    /// How to print the result; json is of one policy and mode, all else of what compares
     #[arg(long, default_value_t, value_enum)]
     pub(crate) format: ReportFormat,
 }

@@ -24,9 +24,15 @@ pub(crate) fn file(path: &Path) -> io::Result<Box<dyn Read>> {
         }
         Err(error) => match BUNDLED.iter().find(|bundled| path.as_os_str() == bundled.name) {
             Some(Bundled { gzip, .. }) => Ok(Box::new(*gzip)),
-            None => Err(error),
+            None => Err(no_trace(error)),
         },
     }
+}
+
+/// The error, and which traces need no file.
+fn no_trace(error: io::Error) -> io::Error {
+    let names = BUNDLED.map(|bundled| bundled.name).join(", ");
+    io::Error::new(error.kind(), format!("{error}, nor is it a bundled trace: {names}"))
 }
 
 /// Nothing in a trace means anything here.

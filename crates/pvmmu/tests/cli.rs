@@ -245,7 +245,7 @@ fn a_trace_in_which_there_is_nothing_is_status_2() {
 fn nothing_compared_is_said() {
     let folder = TempDir::new().unwrap();
     let path = trace(&folder, "quiet", &[ENTER, LEAVE]);
-    assert!(stdout(&pvmmu(&["replay", shown(&path)])).contains("as on real Xen: nothing compared"));
+    assert!(stdout(&pvmmu(&["replay", shown(&path)])).contains("memory as recorded: nothing compared"));
 }
 
 #[test]

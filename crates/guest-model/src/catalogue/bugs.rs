@@ -64,7 +64,7 @@ fn of_windows() -> Vec<Bug> {
         (
             nested(
                 "B13a",
-                "preempted between the count and the mode: enter",
+                "preempted between the count and the mode of an enter: the switch back sets the mode, then the enter does",
                 &[&[Enter, Lock(0), Leave, Unlock(0)], &[]],
             ),
             Linux70,
@@ -73,7 +73,7 @@ fn of_windows() -> Vec<Bug> {
         (
             nested(
                 "B13b",
-                "preempted between the count and the mode: leave",
+                "preempted between the count and the mode of a leave: the switch back finds no count, and the leave no mode",
                 &[&[Lock(0), Enter, Unlock(0), Leave], &[]],
             ),
             Linux70,

@@ -122,6 +122,14 @@ fn asked(args: &ExploreArgs, model: Model) -> Result<Vec<(Arc<Scenario>, Vec<Des
     Ok(asked)
 }
 
+/// What to ask for instead of a scenario that Xen has not.
+pub(super) fn instead(name: &str) -> String {
+    match bugs().iter().any(|bug| bug.scenario.name.eq_ignore_ascii_case(name)) {
+        true => " on Xen: it is a bug where invalidations or barriers wait, add --arch all".into(),
+        false => ": `pvmmu explore` lists all there are".into(),
+    }
+}
+
 fn policies(args: &ExploreArgs, model: Model) -> Result<Vec<Design>> {
     let designs = || Design::ALL.into_iter().filter(|design| design.is_for(model.preemption()));
     match args.policy.as_deref() {

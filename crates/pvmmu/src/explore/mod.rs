@@ -32,7 +32,7 @@ use report::Explored;
 /// What to explore, and how far. All that decides what is explored is an option of its [`Campaign`].
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct ExploreArgs {
-    /// A scenario or bug by its number, such as S17 or B13a [default: the list of all]
+    /// A scenario or bug by its number, such as S17, B13a, or B13 for all of its kind [default: the list of all]
     name: Option<String>,
     /// Every scenario and bug of the catalogue, each within its own bounds
     #[arg(long, conflicts_with = "name")]
@@ -82,7 +82,10 @@ pub(crate) struct ExploreArgs {
     /// How many ways at random
     #[arg(long, default_value_t = 20_000, requires = "seed")]
     ways: u64,
-    /// Goes this one way and shows it: a schedule as an exploration prints it
+    /// Goes this one way and shows it: a schedule as an exploration prints it, choices by points. A number: so many times
+    /// the first choice there is. pN: preempted, task N runs. mN: moved to vCPU N. iN: event N interrupts. hN: the hypervisor runs
+    /// vCPU N instead. wN: an idle vCPU takes task N. x: becomes idle. dN: does operation N of its alphabet. s0, s1: in the beginning
+    /// one vCPU, or each, has a task. g: goes on
     #[arg(long, requires = "name")]
     #[serde(skip)]
     schedule: Option<String>,
@@ -189,11 +192,10 @@ struct Scenarios<T> {
 
 /// What is asked for, within the bounds asked for.
 fn exhibits(args: &ExploreArgs) -> Result<Vec<Exhibit>> {
-    let asked =
-        |exhibit: &Exhibit| args.name.as_ref().is_none_or(|name| exhibit.scenario.name.eq_ignore_ascii_case(name));
-    let mut exhibits: Vec<Exhibit> = catalogue().into_iter().filter(asked).collect();
-    if let (Some(name), true) = (&args.name, exhibits.is_empty()) {
-        bail!("there is no scenario `{name}`: `pvmmu explore` lists all there are");
+    let mut exhibits = catalogue();
+    if let Some(name) = &args.name {
+        exhibits.retain(|exhibit| is_named(exhibit.scenario.name, name));
+        ensure!(!exhibits.is_empty(), "there is no scenario `{name}`{}", arch::instead(name));
     }
     for exhibit in &mut exhibits {
         exhibit.scenario = Arc::new(narrowed(args, &exhibit.scenario)?);
@@ -208,6 +210,13 @@ fn exhibits(args: &ExploreArgs) -> Result<Vec<Exhibit>> {
         exhibit.scenario.parts().into_iter().map(of).collect::<Vec<_>>()
     };
     Ok(exhibits.iter().flat_map(parts).collect())
+}
+
+/// Whether the scenario is asked for by this name: its own, or that of a bug which has several, such as B13.
+fn is_named(scenario: &str, name: &str) -> bool {
+    let is_one = scenario.eq_ignore_ascii_case(name);
+    let family = scenario.strip_suffix(|variant: char| variant.is_ascii_lowercase());
+    is_one || (scenario.starts_with('B') && family.is_some_and(|family| family.eq_ignore_ascii_case(name)))
 }
 
 fn narrowed(args: &ExploreArgs, scenario: &Scenario) -> Result<Scenario> {
@@ -238,7 +247,15 @@ fn narrowed(args: &ExploreArgs, scenario: &Scenario) -> Result<Scenario> {
 fn policies(args: &ExploreArgs, exhibit: &Exhibit) -> Result<Vec<Policy>> {
     let historic = exhibit.had.map(|(policy, _)| policy);
     match args.policy.as_deref() {
-        None if args.all || args.schedule.is_some() => Ok(vec![Policy::PvMmu]),
+        None if args.schedule.is_some() => {
+            let had = historic.map_or("", Policy::name);
+            ensure!(
+                had.is_empty(),
+                "a schedule is of one design: say --policy pv-mmu, or --policy {had}, which had the bug"
+            );
+            Ok(vec![Policy::PvMmu])
+        }
+        None if args.all => Ok(vec![Policy::PvMmu]),
         None => Ok([Policy::PvMmu].into_iter().chain(historic).collect()),
         Some("historic") => Ok(historic.into_iter().collect()),
         Some("all") => Ok(Policy::ALL.to_vec()),

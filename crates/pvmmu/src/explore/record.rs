@@ -99,13 +99,14 @@ impl Record {
         let choices: Vec<_> =
             Choice::KINDS.iter().filter_map(|kind| Some(format!("{kind} {}", grouped(taken(kind)?)))).collect();
         let mut text = format!("{name:<8} {policy:<17} {}\n", self.verdict());
+        // One way has no states, and only the first choice where nothing says otherwise.
+        let figures = if choices.is_empty() { String::new() } else { format!("; choices: {}", choices.join(", ")) };
         let _infallible = writeln!(
             text,
-            "         {} states, {} schedules, {seconds:.2} s, {} states a second; {}",
+            "         {} states, {} schedules, {seconds:.2} s, {} states a second{figures}",
             grouped(*states),
             grouped(*schedules),
             grouped(rate(*states, *seconds)),
-            choices.join(", "),
         );
         if let Some(Programs { all, distinct }) = self.programs {
             let begin = self.part.as_ref().map_or(String::new(), |part| format!(", that begin {part}"));
@@ -113,7 +114,7 @@ impl Record {
             let _infallible = writeln!(text, "         {all} programs, {distinct} up to the names of entries{begin}");
         }
         for Violation { schedule, .. } in &self.violations {
-            let _infallible = writeln!(text, "         schedule {schedule}");
+            let _infallible = writeln!(text, "         schedule {schedule}, again by: {}", self.again());
         }
         text
     }

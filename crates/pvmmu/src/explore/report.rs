@@ -55,7 +55,8 @@ impl Explored {
         if self.moments.is_empty() {
             return String::new();
         }
-        format!("\n{}\n", picture(&self.moments, self.scenario.tasks()))
+        let end = self.fault.as_ref().map_or(String::new(), |fault| format!("     ^ {}\n", fault.found));
+        format!("\n     {}\n{}{end}\n", self.scenario.about, picture(&self.moments, self.scenario.tasks()))
     }
 
     /// All but the way.

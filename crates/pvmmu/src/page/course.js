@@ -107,13 +107,19 @@ function lane(paint, vcpu, number, top) {
     y += BAND + STEP;
   }
   depth(paint, vcpu.depth, y);
-  for (const one of visible(vcpu.switches)) line(paint, paint.toX(one.from), top, y + DEPTH, colour("switch"), 1);
+  switches(paint, vcpu.switches, top, y + DEPTH);
   let last = -1;
   for (const call of visible(vcpu.hypercalls)) {
     const x = Math.round(paint.toX(call.from));
     if (x !== last) line(paint, x, y + DEPTH + 1, y + DEPTH + CALLS, colour("hypercall"), 1);
     last = x;
   }
+}
+
+// Where many stand side by side, they would hide what lies behind them: then they are but ticks above the lane.
+function switches(paint, list, top, bottom) {
+  const all = [...visible(list)], isDense = all.length > (paint.right - LABEL) / 12;
+  for (const one of all) line(paint, paint.toX(one.from), isDense ? top - 5 : top, isDense ? top - 1 : bottom, paint.colour("switch"), 1);
 }
 
 function* visible(list) {
@@ -164,7 +170,7 @@ function wrapped(pen, text, width) {
 function depth({ pen, colour, toX, right, most: deepest }, points, top) {
   const base = top + DEPTH, toY = (value) => base - value / deepest * (DEPTH - 6);
   pen.fillStyle = colour("dim");
-  pen.fillText(deepest + " queued", 8, top + 12);
+  pen.fillText("max " + deepest, 8, top + 12);
   pen.fillRect(LABEL, base, right - LABEL, 1);
   pen.fillStyle = colour("depth");
   for (let i = Math.max(0, firstFrom(points, view.from) - 1); i < points.length && points[i].from <= view.to;) {

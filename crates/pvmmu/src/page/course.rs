@@ -70,14 +70,11 @@ fn timeline(timelines: &[&Timeline]) -> Markup {
             noscript { p { "The timeline is drawn by a script." } }
             canvas tabindex="0" role="application" aria-label="timeline, a lane for each vCPU" aria-describedby="keys" {}
             output aria-live="polite" {}
-            details id="keys" {
-                summary { "Keys" }
-                p {
+            p.keys id="keys" {
+                    "Drag, wheel and click; or "
                     kbd { "\u{2190}" } " " kbd { "\u{2192}" } " move, with " kbd { "Shift" } " by pages; "
                     kbd { "+" } " " kbd { "\u{2212}" } " closer and farther; " kbd { "0" } " all of it; "
-                    kbd { "n" } " " kbd { "p" } " next and previous finding; " kbd { "h" } " " kbd { "g" } " next and previous hypercall. "
-                    "By mouse: drag, wheel, click."
-                }
+                    kbd { "n" } " " kbd { "p" } " next and previous finding; " kbd { "h" } " " kbd { "g" } " next and previous hypercall."
             }
             @for timeline in left_out {
                 p { (timeline.name()) ": " (grouped(timeline.left_out())) " moments beyond what a page can hold are not drawn." }

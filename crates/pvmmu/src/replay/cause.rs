@@ -60,7 +60,7 @@ impl Cause {
     /// What a reader is told.
     pub(crate) const fn label(self) -> &'static str {
         match self {
-            Self::Leave => "leave",
+            Self::Leave => "region left",
             Self::Switch => "context switch",
             Self::Flush => "flush asked for",
             Self::QueueFull => "queue full",
@@ -69,8 +69,8 @@ impl Cause {
             Self::CopyOnWrite => "copy-on-write",
             Self::ProtCommit => "protection change",
             Self::UpperWrite => "L2-L4 write",
-            Self::Table => "table joins/leaves",
-            Self::Pin => "pin/unpin walk",
+            Self::Table => "table (un)linked",
+            Self::Pin => "pin/unpin",
             Self::BasePointer => "base pointer",
             Self::TlbFlush => "TLB flush",
             Self::StackSwitch => "stack switch",

@@ -77,7 +77,7 @@ fn figures(subject: &Subject, outcomes: &[Outcome]) -> String {
     if outcomes.iter().any(|outcome| outcome.beside_mock.is_some()) {
         equalities(&mut rows, outcomes);
     }
-    rows.row("as on real Xen", "", outcomes, |outcome| match outcome.oracle.compared {
+    rows.row("memory as recorded", "", outcomes, |outcome| match outcome.oracle.compared {
         0 => "-".into(),
         compared => format!("{}/{}", grouped(outcome.oracle.matched), grouped(compared)),
     });
@@ -148,16 +148,23 @@ fn explain(gains: &Gains) -> String {
 
 fn footing(subject: &Subject, outcomes: &[Outcome]) -> String {
     let sync_points = grouped(subject.sync_points);
-    let mut text = format!("\nsync points (the contract forces a flush of something queued): {sync_points}\n");
+    let mut text = format!(
+        "\nsync points: {sync_points} times something had to be effective at once (asked outside a region, or still queued at\n\
+         a leave or switch); with the requests as recorded fewer hypercalls are not possible\n"
+    );
     let starts = grouped(subject.prot_starts);
     let compared = match outcomes.iter().any(|outcome| outcome.oracle.compared > 0) {
-        true => format!("entries equal to what the trace shows, of those compared at {starts} prot_starts"),
+        true => format!(
+            "entries that hold what the trace says real Xen held, at its {starts} reads before a protection change"
+        ),
         false if outcomes.iter().any(|outcome| outcome.beside_mock.is_some()) => {
-            format!("nothing of the trace compared, at {starts} prot_starts")
+            format!("nothing of the trace compared, at {starts} reads before a protection change")
         }
-        false => format!("nothing compared, at {starts} prot_starts: the end state is judged by the mock alone"),
+        false => format!(
+            "nothing compared, at {starts} reads before a protection change: the end state is judged by the mock alone"
+        ),
     };
-    let _ = writeln!(text, "as on real Xen: {compared}");
+    let _ = writeln!(text, "memory as recorded: {compared}");
     text += "guest writes inferred from what follows them:\n";
     text += &listed(&inferred(&subject.inferred));
     for outcome in outcomes {
@@ -192,8 +199,8 @@ const fn inferred(inferred: &Inferred) -> [(u64, &'static str); 5] {
         (inferred.clear_frame_changes, "cleared before mapping another frame"),
         (inferred.clear_table_released, "cleared before their table was released"),
         (inferred.clear_frame_becomes_table, "cleared before their frame became a table"),
-        (inferred.write_protect, "write-protected, by their own prot_start"),
-        (inferred.first_seen, "not known before their own prot_start"),
+        (inferred.write_protect, "write-protected, as their own read before a protection change shows"),
+        (inferred.first_seen, "not known before their own read before a protection change"),
     ]
 }
 
