@@ -84,7 +84,6 @@ pub(crate) struct ExploreArgs {
     ways: u64,
     /// Goes this one way and shows it: a schedule as an exploration prints it
     #[arg(long, requires = "name")]
-    #[serde(skip)]
     schedule: Option<String>,
     /// Writes the way that was found, or gone, to this file, for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
