@@ -47,6 +47,10 @@ examples/campaign/parallel.sh 2 "$out/found" explore B13a --policy all > "$out/f
 status=0
 examples/campaign/parallel.sh 2 "$out/none" explore S999 > /dev/null 2>&1 || status=$?
 [ "$status" = 2 ] || fail "a campaign of nothing ends with $status"
+mkdir "$out/spoilt"
+cp "$out/explore"/*.json "$out/spoilt"
+jq '.scenarios[1].states += 1' "$out/explore/2.json" > "$out/spoilt/2.json"
+! (same spoilt "${explore[@]}") > /dev/null 2>&1 || fail "a state too many in one shard is not seen"
 mv "$out/explore/3.json" "$out/third"
 refused "missing 3/4" "$out/explore"/*.json
 head -c 2000 "$out/third" > "$out/cut"
@@ -82,6 +86,25 @@ for index in range(spec["completions"]):
     subprocess.run(container["command"] + container["args"], env=here, check=True)
 END
 same kubernetes explore S29 --policy all
+
+# What fuzzing has kept and found: what libFuzzer leaves, made up.
+export FUZZ_WORK="$out/fuzz"
+mkdir -p "$FUZZ_WORK"/{1,2}-of-2/{corpus,found}/native
+touch "$FUZZ_WORK"/1-of-2/{ended,corpus/native/one} "$FUZZ_WORK"/2-of-2/corpus/native/{one,two}
+for bad in "--merge 2" "--merge x" "5 --shard 3/2" "5 --shard 0/2"; do
+    status=0
+    # The words of an option, apart.
+    # shellcheck disable=SC2086
+    ci/fuzz.sh $bad > "$out/fuzz.text" 2>&1 || status=$?
+    [ "$status" = 2 ] || fail "ci/fuzz.sh $bad ends with $status: $(cat "$out/fuzz.text")"
+done
+touch "$FUZZ_WORK/2-of-2/ended"
+ci/fuzz.sh --merge 2 || fail "two shards that found nothing end with $?"
+[ "$(ls "$FUZZ_WORK/corpus/native")" = "$(printf 'one\ntwo')" ] || fail "the corpora of two shards are not united"
+touch "$FUZZ_WORK/2-of-2/found/native/crash-1"
+! ci/fuzz.sh --merge 2 > "$out/fuzz.text" || fail "a finding of a shard is lost"
+grep -q 'native/crash-1' "$out/fuzz.text" || fail "a finding of a shard is not named"
+echo "campaign: fuzz: 2 shards united, and a finding kept"
 
 # Against real Xen.
 conform=(conform --ops 6000 --seed 7 --preempt step --save "$out/divergences")

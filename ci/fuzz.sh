@@ -25,7 +25,7 @@ esac
 
 # All that shards of a campaign have kept and found; ends with 1 if they found anything, with 2 if one is missing.
 merge() {
-    local work=target/fuzz shard
+    local work="${FUZZ_WORK:-target/fuzz}" shard
     for shard in $(seq "$1"); do
         [ -e "$work/$shard-of-$1/ended" ] || { echo "fuzz: shard $shard/$1 has not run to its end: run it, then merge" >&2; exit 2; }
     done
@@ -54,7 +54,7 @@ case "${1:-}" in
     *)
         ci/tools.sh cargo-fuzz
         rustup run nightly true 2> /dev/null || rustup toolchain install nightly --profile minimal
-        export PATH="$PWD/target/tools/bin:$PATH" work="$PWD/target/fuzz"
+        export PATH="$PWD/target/tools/bin:$PATH" work="${FUZZ_WORK:-$PWD/target/fuzz}"
         # No sanitizer: nothing that is fuzzed has unsafe code of its own.
         cargo +nightly fuzz build --sanitizer none --features libfuzzer --target-dir "$work"
         host=$(rustc -vV | sed -n 's/^host: //p')

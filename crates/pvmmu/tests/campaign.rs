@@ -120,7 +120,7 @@ fn what_does_not_belong_together_is_not_merged() {
         file
     };
     let version = concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\"");
-    let [cut, older, fewer, none, misnumbered, whole] = [
+    let [cut, older, fewer, none, many, misnumbered, whole] = [
         file("cut", &|text| text[..text.len() / 2].into()),
         file("older", &|text| text.replace(version, "\"version\": \"0.0.9\"")),
         file("fewer", &|text| {
@@ -129,11 +129,12 @@ fn what_does_not_belong_together_is_not_merged() {
             value.to_string()
         }),
         file("none", &|_| "{}".into()),
+        file("many", &|text| text.replace("2/3", "2/90")),
         file("misnumbered", &|text| text.replace("2/3", "4/3")),
         file("whole", &|text| text.replace("\"shard\": \"2/3\"", "\"shard\": null")),
     ];
     let [one, two, three] = [&shards.files[0], &shards.files[1], &shards.files[2]];
-    let all: [(&[&PathBuf], &str); 11] = [
+    let all: [(&[&PathBuf], &str); 12] = [
         (&[one, three], "of 3 shards not all are there: missing 2/3"),
         (&[one, two, three, two], "are both shard 2/3"),
         (&[one, &others.files[1], three], "--deviations is 1 there and not given here"),
@@ -144,6 +145,7 @@ fn what_does_not_belong_together_is_not_merged() {
         (&[one, &fewer, three], "fewer has not its share"),
         (&[one, &none, three], "it names no `campaign`"),
         (&[one, &misnumbered, three], "`4/3` is no shard"),
+        (&[&many], "missing 1/90, 3/90, 4/90, 5/90, 6/90, 7/90, 8/90, 9/90, 10/90, 11/90 and 79 more"),
         (&[&whole], "is the result of a whole run"),
     ];
     for (files, part) in all {

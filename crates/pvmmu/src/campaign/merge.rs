@@ -28,6 +28,9 @@ pub(crate) struct MergeArgs {
     format: ReportFormat,
 }
 
+/// Most shards that are named where some are missing.
+const NAMED: usize = 10;
+
 /// Why results are not those of one campaign's shards, all of them.
 #[derive(Debug, thiserror::Error)]
 enum MergeError {
@@ -145,7 +148,9 @@ fn all(args: &MergeArgs) -> Result<Shards> {
     let is_there = |shard: &Shard| stored.iter().any(|stored| stored.shard == *shard);
     let missing: Vec<_> = Shard::all(of).filter(|shard| !is_there(shard)).map(|shard| shard.to_string()).collect();
     if !missing.is_empty() {
-        return Err(MergeError::Missing { of, missing: missing.join(", ") }.into());
+        let (named, more) = (missing.len().min(NAMED), missing.len().saturating_sub(NAMED));
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        return Err(MergeError::Missing { of, missing: missing[..named].join(", ") + &more }.into());
     }
     let campaign = stored[0].campaign.clone();
     let results = stored.into_iter().map(|stored| (stored.file, stored.result)).collect();

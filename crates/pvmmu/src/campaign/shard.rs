@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Most shards of a campaign; more than any machine room has processors to spare.
+const MOST: u32 = 100_000;
+
 /// Shard I of N, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -16,7 +19,7 @@ pub(crate) struct Shard {
 
 /// A text that names no shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no shard: expected I/N, shard I of N, with 1 <= I <= N, such as 2/4")]
+#[error("`{0}` is no shard: expected I/N, shard I of N, with 1 <= I <= N <= {MOST}, such as 2/4")]
 pub(crate) struct NoShard(String);
 
 impl Shard {
@@ -51,7 +54,7 @@ impl Shard {
 /// that is not as long as its share.
 pub(crate) fn weave<T>(total: usize, parts: Vec<Vec<T>>) -> Result<Vec<T>, usize> {
     let of = parts.len();
-    if let Some(place) = (0..of).find(|place| parts[*place].len() != (total + of - 1 - place) / of) {
+    if let Some(place) = (0..of).find(|place| parts[*place].len() != total.saturating_sub(*place).div_ceil(of)) {
         return Err(place);
     }
     let mut parts: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
@@ -70,7 +73,7 @@ impl FromStr for Shard {
     fn from_str(text: &str) -> Result<Self, NoShard> {
         let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         match numbers {
-            Some((index, of)) if (1..=of).contains(&index) => Ok(Self { index, of }),
+            Some((index, of)) if (1..=of).contains(&index) && of <= MOST => Ok(Self { index, of }),
             _ => Err(NoShard(text.into())),
         }
     }
@@ -118,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_no_shard_is_refused() {
         assert_eq!("2/4".parse::<Shard>().unwrap().to_string(), "2/4");
-        for text in ["", "1", "0/4", "5/4", "1/0", "0/0", "-1/4", "a/4", "1/4/4", "1/ 4", "1/99999999999"] {
+        for text in ["", "1", "0/4", "5/4", "1/0", "0/0", "-1/4", "a/4", "1/4/4", "1/ 4", "1/100001", "1/99999999999"] {
             assert_eq!(text.parse::<Shard>(), Err(NoShard(text.into())));
         }
     }

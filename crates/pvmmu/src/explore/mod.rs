@@ -87,7 +87,6 @@ pub(crate) struct ExploreArgs {
     /// vCPU N instead. wN: an idle vCPU takes task N. x: becomes idle. dN: does operation N of its alphabet. s0, s1: in the beginning
     /// one vCPU, or each, has a task. g: goes on
     #[arg(long, requires = "name")]
-    #[serde(skip)]
     schedule: Option<String>,
     /// Writes the way that was found, or gone, to this file, for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
