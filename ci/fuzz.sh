@@ -7,6 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 targets=(ftrace native hypercall regions)
+# Unsafe code is fuzzed here.
+checked=(c-face)
 
 case "${1:-}" in
     "")
@@ -22,14 +24,17 @@ case "${1:-}" in
         ci/tools.sh cargo-fuzz
         rustup run nightly true 2> /dev/null || rustup toolchain install nightly --profile minimal
         export PATH="$PWD/target/tools/bin:$PATH" work="$PWD/target/fuzz"
-        # No sanitizer: nothing that is fuzzed has unsafe code of its own.
-        cargo +nightly fuzz build --sanitizer none --features libfuzzer --target-dir "$work"
         host=$(rustc -vV | sed -n 's/^host: //p')
-        for target in "${targets[@]}"; do
+        build() { cargo +nightly fuzz build --sanitizer "$1" --features libfuzzer --target-dir "$work/$1" "${@:2}"; }
+        for target in "${targets[@]}"; do build none "$target"; done
+        for target in "${checked[@]}"; do build address "$target"; done
+        for target in "${targets[@]}" "${checked[@]}"; do
             mkdir -p "$work/corpus/$target" "$work/found/$target"
             echo "fuzz: $target for $1 seconds"
+            sanitizer=none
+            [[ " ${checked[*]} " = *" $target "* ]] && sanitizer=address
             # What is new goes to the first folder; the checked-in corpus is only read.
-            "$work/$host/release/$target" -max_total_time="$1" -max_len=4096 -timeout=20 -verbosity=0 -print_final_stats=1 \
+            "$work/$sanitizer/$host/release/$target" -max_total_time="$1" -max_len=4096 -timeout=20 -verbosity=0 -print_final_stats=1 \
                 -artifact_prefix="$work/found/$target/" "$work/corpus/$target" "fuzz/corpus/$target" ||
                 { echo "fuzz: $target has found something: see $work/found/$target; fix it and add the file to fuzz/corpus/$target" >&2; exit 1; }
         done

@@ -450,14 +450,14 @@ pub fn run_program(program: &Program, planted: Planted) -> Result<(), Finding> {
     is_sound(&guest)
 }
 
-fn is_clean(guest: &TestGuest) -> Result<(), Finding> {
+pub(crate) fn is_clean(guest: &TestGuest) -> Result<(), Finding> {
     let verdict = guest.verdict();
     let is_over = verdict.pending == 0 && verdict.untold == 0 && verdict.open == 0;
     if verdict.is_clean() && is_over { Ok(()) } else { Err(Finding::new(verdict)) }
 }
 
 /// Nothing is miscounted in the machine, nor asked of it that it does not model.
-fn is_sound(guest: &TestGuest) -> Result<(), Finding> {
+pub(crate) fn is_sound(guest: &TestGuest) -> Result<(), Finding> {
     guest.xen().audit().map_err(Finding::new)?;
     let missing = guest.xen().not_modelled();
     if missing.is_empty() { Ok(()) } else { Err(Finding::new(format_args!("not modelled: {missing:?}"))) }
