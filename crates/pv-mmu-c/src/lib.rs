@@ -16,6 +16,7 @@ pub mod entries;
 pub mod error;
 mod face;
 pub mod operation;
+/// cbindgen:ignore
 #[cfg(feature = "planted")]
 pub mod planted;
 pub mod platform;
