@@ -24,9 +24,8 @@ fn inputs<I: for<'b> Arbitrary<'b>>(target: &str, random: usize) -> Vec<I> {
 }
 
 /// Faults of the library that no program here can show: they take callbacks, tables that are unpinned while in use, ranges
-/// longer than the queue, a read-modify-write of what is pending, or eyes on single steps. The explorer finds these.
+/// longer than the queue, or a read-modify-write of what is pending. The explorer finds these.
 const UNSEEN: &[pv_mmu::Fault] = &[
-    pv_mmu::Fault::DividedStep,
     pv_mmu::Fault::PendingOverlooked,
     pv_mmu::Fault::OthersStay,
     pv_mmu::Fault::CallbacksForgotten,

@@ -31,7 +31,7 @@ pub(super) enum Fate {
 }
 
 /// The last fates, at most `limit` of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     limit: usize,
     fates: HashMap<Operation, (Moment, Fate)>,
