@@ -2,26 +2,25 @@
 //!
 //! Behind a refused operation the referee sees that others were not looked at, and cannot always see which: several requests
 //! may be equal, merged or asked for again. It goes by the likeliest way. Where a rule is broken by that, it goes back to
-//! what it knew before the first refusal and looks for other ways on which none is; one that it finds is what has happened.
+//! what it knew before the first refusal, and from there all ways on which no rule is broken; as long as there is one, the first
+//! of them is what has happened.
 //!
 //! Protocol. A doubt begins before the first operation that is not applied, and is over when something is asked while nothing
-//! is pending, every refusal has been told and every region left. All that happens in between goes through [`Bench::happens`]. Of ways it tries [`TRIED`] at most: what
-//! could be explained only by further ones is reported.
+//! is pending, every refusal has been told and every region left. All that happens in between goes through
+//! [`Bench::happens`]. Where no way is left, the rules are broken, as the likeliest way has it; unless there were once more
+//! than [`MOST`], and some were given up: then it cannot be told.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::HashSet;
 use std::fmt;
-use std::iter;
 use std::sync::Arc;
 
-use super::Moment;
-use super::choices::{Made, Way, Ways};
+use parking_lot::Mutex;
+
+use super::choices::Choices;
 use super::state::State;
 
-/// Ways that are tried for one violation.
-const TRIED: usize = 1000;
-/// Events that are gone through for them.
-const GONE: usize = 100_000;
+/// Ways that are followed at once.
+const MOST: usize = 32;
 /// Things that may happen during one doubt; more are judged by the likeliest way.
 const LONGEST: usize = 4096;
 
@@ -38,32 +37,16 @@ pub(super) struct Bench {
 struct Doubt {
     before: Box<State>,
     events: Vec<Event>,
-    ways: Ways,
-    end: Option<End>,
+    /// The ways on which no rule is broken, the likeliest first, since they were first looked for.
+    ways: Option<Vec<State>>,
+    /// Whether some had to be given up.
+    is_cut: bool,
 }
 
 impl fmt::Debug for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Doubt").field("events", &self.events.len()).field("ways", &self.ways).finish_non_exhaustive()
+        f.debug_struct("Doubt").field("events", &self.events.len()).finish_non_exhaustive()
     }
-}
-
-/// That no way was found on which no rule is broken.
-#[derive(Clone, Copy)]
-enum End {
-    /// There is none: the rules are broken.
-    Certain,
-    /// There are more than can be tried: it cannot be told.
-    Undecided,
-}
-
-/// What came of a way.
-struct Tried {
-    state: State,
-    /// How many events it explains.
-    explained: usize,
-    /// When it broke rules first, if it did, and how many.
-    broke: Option<(Moment, u64)>,
 }
 
 impl Bench {
@@ -73,13 +56,8 @@ impl Bench {
 
     /// Something is about to happen that may be taken for several things.
     pub(super) fn doubt(&mut self) {
-        if self.doubt.is_some() {
-            return;
-        }
-        let ways = Ways::default();
-        self.state.follow(Some(&ways));
-        let before = Box::new(self.state.clone());
-        self.doubt = Some(Doubt { before, events: Vec::new(), ways, end: None });
+        let doubt = || Doubt { before: Box::new(self.state.clone()), events: Vec::new(), ways: None, is_cut: false };
+        self.doubt.get_or_insert_with(doubt);
     }
 
     /// Something happens, and is judged.
@@ -88,92 +66,66 @@ impl Bench {
         let answer = event(&mut self.state);
         let Some(doubt) = &mut self.doubt else { return answer };
         doubt.events.push(Box::new(move |state| drop(event(state))));
-        if self.state.doubtful > found {
-            self.reconsider();
+        if doubt.ways.is_some() || self.state.doubtful > found {
+            doubt.judge(&mut self.state);
         }
-        if self.doubt.as_ref().is_some_and(|doubt| doubt.events.len() > LONGEST) {
-            self.end();
+        if doubt.events.len() > LONGEST {
+            self.doubt = None;
         }
         answer
     }
 
-    /// Looks for a way on which no rule is broken, and takes it.
-    fn reconsider(&mut self) {
-        let Some(doubt) = &mut self.doubt else { return };
-        if doubt.end.is_none() {
-            match doubt.search() {
-                Ok((ways, state)) => return (doubt.ways, self.state) = (ways, state),
-                Err(end) => doubt.end = Some(end),
-            }
-            self.state.undecided += u64::from(matches!(doubt.end, Some(End::Undecided)));
-        }
-        if let Some(End::Undecided) = doubt.end {
-            self.state.take_back(&doubt.before);
-        }
-    }
-
     /// Something new is about to be asked for: where nothing before it can be told any more, there is no doubt about that.
     pub(super) fn settle(&mut self) {
-        if self.doubt.is_some() && self.state.is_settled() {
-            self.end();
+        let ways = self.doubt.as_ref().and_then(|doubt| doubt.ways.as_ref()).into_iter().flatten();
+        if self.doubt.is_some() && self.state.is_settled() && ways.into_iter().all(State::is_settled) {
+            self.doubt = None;
         }
-    }
-
-    fn end(&mut self) {
-        self.doubt = None;
-        self.state.follow(None);
     }
 }
 
 impl Doubt {
-    /// Of ways that have been tried, the one that explains most is looked at first for others.
-    fn search(&self) -> Result<(Ways, State), End> {
-        let (mut known, mut open) = (BTreeSet::new(), BinaryHeap::new());
-        let mut next: Vec<Way> = iter::once(Way::clone(&self.ways)).chain(Way::plain()).collect();
-        loop {
-            for way in next {
-                if known.len() == TRIED || known.len() * self.events.len() > GONE {
-                    return Err(End::Undecided);
-                }
-                if !known.insert(way.clone()) {
+    /// Goes on on all ways; `state` is what the likeliest has led to.
+    fn judge(&mut self, state: &mut State) {
+        let was_in_vain = self.ways.as_ref().is_some_and(Vec::is_empty);
+        let (events, mut ways) = match self.ways.take() {
+            Some(ways) => (self.events.len() - 1, ways),
+            None => (0, vec![(*self.before).clone()]),
+        };
+        for event in &self.events[events..] {
+            ways = Self::go_on(ways, event, &mut self.is_cut);
+        }
+        if let Some(likeliest) = ways.first() {
+            *state = likeliest.clone();
+            state.follow(None);
+        } else if self.is_cut {
+            state.take_back(&self.before);
+            state.undecided += u64::from(!was_in_vain);
+        }
+        self.ways = Some(ways);
+    }
+
+    /// All ways to take `event` on which it breaks no rule.
+    fn go_on(ways: Vec<State>, event: &Event, is_cut: &mut bool) -> Vec<State> {
+        let (mut next, mut known) = (Vec::new(), HashSet::new());
+        for state in ways {
+            let mut open = vec![Vec::new()];
+            while let Some(way) = open.pop() {
+                let choices = Arc::new(Mutex::new(Choices::follow(way)));
+                let mut led = state.clone();
+                led.follow(Some(choices.clone()));
+                event(&mut led);
+                open.extend(choices.lock().others());
+                if led.doubtful > state.doubtful || !known.insert(led.key()) {
                     continue;
                 }
-                let ways = Arc::new(way);
-                let Tried { state, explained, broke } = self.go(&ways);
-                let Some((at, found)) = broke else { return Ok((ways, state)) };
-                let rank = (explained, Reverse(found), Reverse(ways.others.len()));
-                open.push((rank, Reverse(known.len()), others(&state, &ways, at)));
-            }
-            (_, _, next) = open.pop().ok_or(End::Certain)?;
-        }
-    }
-
-    /// Goes a way until it breaks a rule.
-    fn go(&self, ways: &Ways) -> Tried {
-        let mut state = (*self.before).clone();
-        let found = state.doubtful;
-        state.follow(Some(ways));
-        for (explained, event) in self.events.iter().enumerate() {
-            event(&mut state);
-            if state.doubtful > found {
-                let broke = Some((state.now(), state.doubtful - found));
-                return Tried { state, explained, broke };
+                if next.len() == MOST {
+                    *is_cut = true;
+                    return next;
+                }
+                next.push(led);
             }
         }
-        Tried { state, explained: self.events.len(), broke: None }
-    }
-}
-
-/// Ways that differ from `ways` in one more choice before `broke`; the latest choices first.
-fn others(state: &State, ways: &Ways, broke: Moment) -> Vec<Way> {
-    let mut made = state.choices_made();
-    made.retain(|made| made.place.0 <= broke && !ways.others.contains_key(&made.place));
-    made.sort_unstable_by_key(|made| Reverse(made.place));
-    let other = |made: &Made, way| {
-        let mut next = Way::clone(ways);
-        next.others.insert(made.place, way);
         next
-    };
-    let others = |made: Made| (0..made.ways).filter(move |way| *way != made.taken).map(move |way| other(&made, way));
-    made.into_iter().flat_map(others).collect()
+    }
 }

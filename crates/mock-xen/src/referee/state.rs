@@ -5,12 +5,13 @@
 //! failures and completions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use hypercall::{Errno, Level, Mfn, Operation, PteFlags, VcpuId};
 
 use super::{
     Asker, CallbackId, Context, Counters, Finding, Moment, RequestId, Rule, Settings, SyncPoint, TaskId, Violation,
-    choices::{Made, Ways},
+    choices::Shared,
     queue::Queue,
     request::{Deferral, Request, Standing},
     shadow::Shadow,
@@ -78,8 +79,8 @@ pub(super) struct State {
     pub(super) doubtful: u64,
     /// Doubts that were not resolved.
     pub(super) undecided: u64,
-    /// By what choices are made while there is doubt.
-    follows: Option<Ways>,
+    /// How choices are made while there is doubt.
+    choices: Option<Shared>,
 }
 
 impl State {
@@ -97,19 +98,22 @@ impl State {
             violation_count: 0,
             doubtful: 0,
             undecided: 0,
-            follows: None,
+            choices: None,
         }
     }
 
-    /// By what choices are made from now on; by themselves if that is nothing.
-    pub(super) fn follow(&mut self, ways: Option<&Ways>) {
-        self.follows = ways.cloned();
-        self.queues().for_each(|queue| queue.choices.get_mut().follow(ways.cloned()));
+    /// From now on choices are made by `choices`; by the likeliest way if there are none.
+    pub(super) fn follow(&mut self, choices: Option<Shared>) {
+        self.queues().for_each(|queue| queue.choices.clone_from(&choices));
+        self.choices = choices;
     }
 
-    /// The choices that were made while something was followed.
-    pub(super) fn choices_made(&self) -> Vec<Made> {
-        self.vcpus.values().flat_map(|vcpu| vcpu.queue.choices.borrow().made.clone()).collect()
+    /// What further findings depend on, and reports that are excused.
+    pub(super) fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.digest(&mut hasher);
+        self.vcpus.values().for_each(|vcpu| vcpu.queue.history.excused().hash(&mut hasher));
+        hasher.finish()
     }
 
     /// Takes back the violations found since `before` that another way to take arrivals may explain.
@@ -128,11 +132,6 @@ impl State {
         is_told && self.vcpus.values().all(is_idle) && !self.tasks.values().any(Task::is_open)
     }
 
-    /// When the latest event was.
-    pub(super) const fn now(&self) -> Moment {
-        self.moment
-    }
-
     /// Numbers an event.
     pub(super) fn tick(&mut self) -> Moment {
         self.moment = self.moment.next();
@@ -140,9 +139,9 @@ impl State {
     }
 
     pub(super) fn vcpu(&mut self, vcpu: VcpuId) -> &mut Vcpu {
-        let (settings, follows) = (&self.settings, &self.follows);
+        let (settings, choices) = (&self.settings, &self.choices);
         self.vcpus.entry(vcpu).or_insert_with(|| Vcpu {
-            queue: Queue::new(vcpu, settings, follows.clone()),
+            queue: Queue::new(vcpu, settings, choices.clone()),
             masked: 0,
             stretch: 0,
             shadow: Shadow::default(),

@@ -5,7 +5,6 @@ use hypercall::{Errno, Operation, VcpuId};
 use super::{
     Asker, CallbackId, Finding, Moment, RequestId, Rule, TaskId,
     arriving::Outcome,
-    choices::Of,
     history::Fate,
     request::{Request, Standing},
     state::{Callback, Owed, State},
@@ -23,7 +22,7 @@ impl State {
     /// anyone looked at what it carried.
     pub(super) fn failed(&mut self, vcpu: VcpuId, operation: &Operation, errno: Errno) {
         let now = self.tick();
-        if let Some(owed) = self.named(vcpu, operation, errno, now).and_then(|at| self.owed.get_mut(at)) {
+        if let Some(owed) = self.named(vcpu, operation, errno).and_then(|at| self.owed.get_mut(at)) {
             if core::mem::replace(&mut owed.is_told, true)
                 && let Some(request) = owed.requests.last().copied()
             {
@@ -35,15 +34,13 @@ impl State {
     }
 
     /// Which refusal is told by that.
-    fn named(&mut self, vcpu: VcpuId, operation: &Operation, errno: Errno, now: Moment) -> Option<usize> {
+    fn named(&mut self, vcpu: VcpuId, operation: &Operation, errno: Errno) -> Option<usize> {
         let is_named = |(_, owed): &(usize, &Owed)| owed.errno == errno && owed.is_named_by(operation);
         let mut named: Vec<_> = self.owed.iter().enumerate().filter(is_named).collect();
         named.sort_by_key(|(_, owed)| (owed.is_told, owed.vcpu != vcpu));
         let untold = named.iter().filter(|(_, owed)| !owed.is_told).count();
         let named: Vec<usize> = named.into_iter().map(|(at, _)| at).collect();
-        let queue = &mut self.vcpu(vcpu).queue;
-        queue.choices.get_mut().at(now);
-        named.get(queue.choose(Of::Equals, untold)).copied()
+        named.get(self.vcpu(vcpu).queue.choose(untold)).copied()
     }
 
     pub(super) fn not_attempted(&mut self, vcpu: VcpuId, operation: &Operation) {

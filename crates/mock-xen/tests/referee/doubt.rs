@@ -46,6 +46,10 @@ fn of_two_equal_writes_that_were_not_attempted_either_may_be_attempted_again() {
         told(referee);
     });
     assert_eq!(honest, []);
+    let dropped = twice_refused(|referee| {
+        (0..2).for_each(|_| referee.failed(C0, &refused, Errno::BUSY));
+    });
+    assert_eq!(dropped, [Rule::R14]);
     let repeated = twice_refused(|referee| {
         (0..3).for_each(|_| referee.arrived(C0, &empty, DONE));
         told(referee);
@@ -74,6 +78,7 @@ fn tail(told: &[u64]) -> Vec<Rule> {
 fn what_was_not_attempted_may_be_told_in_any_order() {
     assert_eq!(tail(&[0, 3, 3, 7]), []);
     assert_eq!(tail(&[7, 0, 3, 3]), []);
+    assert_eq!(tail(&[7, 0, 3, 3, 9]), [Rule::R14]);
 }
 
 /// A TLB flush behind a refused pin, a write behind a refused one, and another flush after both.

@@ -16,12 +16,17 @@ use super::Queue;
 use crate::referee::{
     Moment,
     chain::{Chain, Write},
-    choices::Of,
+    choices::Shared,
     effect::{Effect, EntryKey},
     history::Fate,
     reach::Reach,
     request::{Cut, Request, Standing},
 };
+
+/// One of `ways` ways: the likeliest, unless there is doubt.
+fn choose(choices: Option<&Shared>, ways: usize) -> usize {
+    choices.map_or(0, |choices| choices.lock().choose(ways))
+}
 
 /// What an arrival stands for.
 #[derive(Debug)]
@@ -58,7 +63,6 @@ enum Wait {
 impl Queue {
     /// Takes what `operation`, arriving here, stands for. `is_effective`: it was not refused.
     pub(in crate::referee) fn arrive(&mut self, operation: &Operation, is_effective: bool, now: Moment) -> Arrival {
-        self.choices.get_mut().at(now);
         let taken = match self.effect(operation, Level::L1) {
             Effect::Entry(key, write) => self
                 .take_writes(key, write, is_effective, now)
@@ -71,7 +75,7 @@ impl Queue {
 
     fn take_writes(&mut self, key: EntryKey, write: Write, is_effective: bool, now: Moment) -> Option<Taken> {
         let is_behind = self.is_behind_cut(key, write);
-        let is_other = self.has_cut(key) && self.choose(Of::Narrowing, 2) == 1;
+        let is_other = self.has_cut(key) && self.choose(2) == 1;
         let freed = if is_behind != is_other { self.narrow_cut(key, write) } else { None };
         let (index, requests) = match freed {
             Some(index) => self.take_from(key, index, write),
@@ -107,8 +111,8 @@ impl Queue {
     }
 
     /// One of `ways` ways, the likeliest of which is 0.
-    pub(in crate::referee) fn choose(&self, of: Of, ways: usize) -> usize {
-        self.choices.borrow_mut().choose(self.vcpu, of, ways)
+    pub(in crate::referee) fn choose(&self, ways: usize) -> usize {
+        choose(self.choices.as_ref(), ways)
     }
 
     /// Whether `write` is looked for behind what the hypercall under way has cut: that does not arrive in it, and
@@ -123,9 +127,9 @@ impl Queue {
 
     /// The chain of `key` at `index`, and what `write` stands for in it.
     fn take_from(&mut self, key: EntryKey, index: usize, write: Write) -> Option<(usize, Vec<Request>)> {
+        let choices = self.choices.clone();
         let chain = self.chains.get_mut(&key)?.get_mut(index)?;
-        let (choices, vcpu) = (self.choices.get_mut(), self.vcpu);
-        let range = chain.arrive(write, |ways| choices.choose(vcpu, Of::Count, ways))?;
+        let range = chain.arrive(write, |ways| choose(choices.as_ref(), ways))?;
         let moments = chain.moments(range);
         let requests = moments.iter().filter_map(|moment| self.requests.get(moment)).copied().collect();
         for moment in moments {
@@ -149,7 +153,7 @@ impl Queue {
     /// Where it is chosen that `write` stands for writes behind others that may be given up: the chain of those behind.
     fn chosen_behind(&mut self, key: EntryKey, write: Write) -> Option<usize> {
         let skipping = self.skipping(key, write);
-        let way = if skipping.is_empty() { 0 } else { self.choose(Of::Narrowing, skipping.len() + 1) };
+        let way = if skipping.is_empty() { 0 } else { self.choose(skipping.len() + 1) };
         let (index, count) = *skipping.get(way.checked_sub(1)?)?;
         self.skip(key, index, count)
     }
@@ -206,7 +210,7 @@ impl Queue {
         }
         let likeliest =
             candidates.clone().find(|moment| is_likely(self, *moment)).or_else(|| candidates.clone().next());
-        match self.choose(Of::Equals, candidates.clone().count()) {
+        match self.choose(candidates.clone().count()) {
             0 => likeliest,
             other => candidates.filter(|moment| Some(*moment) != likeliest).nth(other - 1),
         }
@@ -283,7 +287,7 @@ impl Queue {
     /// Takes the flushes that may go now. If there is none but one that has to wait, the arrival
     /// has overtaken what it waits for; unless it may come once more.
     fn take_flushes(&mut self, operation: &Operation, reach: &Reach, is_effective: bool) -> Arrival {
-        if self.may_have_come(reach) && self.choose(Of::Flushes, 2) == 1 && self.may_come_again(operation, reach) {
+        if self.may_have_come(reach) && self.choose(2) == 1 && self.may_come_again(operation, reach) {
             return Arrival::Again;
         }
         let covered = self.covered(reach);
@@ -356,7 +360,7 @@ impl Queue {
             Some(Standing::Cut(cut)) => !self.is_just_cut(cut),
             _ => true,
         };
-        if covered.iter().any(is_meant) && !covered.iter().all(is_meant) && self.choose(Of::Flushes, 2) == 0 {
+        if covered.iter().any(is_meant) && !covered.iter().all(is_meant) && self.choose(2) == 0 {
             covered.retain(is_meant);
         }
         let is_overtaken =
@@ -364,7 +368,7 @@ impl Queue {
                 Some(Standing::Cut(cut)) => cut.overtaken.is_some(),
                 _ => false,
             };
-        if covered.iter().any(is_overtaken) && !covered.iter().all(is_overtaken) && self.choose(Of::Flushes, 2) == 1 {
+        if covered.iter().any(is_overtaken) && !covered.iter().all(is_overtaken) && self.choose(2) == 1 {
             covered.retain(|flush| !is_overtaken(flush));
         }
         covered
@@ -398,7 +402,7 @@ impl Queue {
         let waits = |older: &Request| matches!(older.standing, Standing::Queued) && older.excuse.is_some();
         let is_doubtful =
             self.requests.range(..moment).any(|(_, older)| waits(older) && !older.effect.commutes(&by.effect));
-        let excuses = is_doubtful && self.choose(Of::Order, 2) == 1;
+        let excuses = is_doubtful && self.choose(2) == 1;
         for older in self.requests.range_mut(..moment).map(|(_, older)| older) {
             if older.effect.commutes(&by.effect) {
                 continue;
@@ -426,7 +430,6 @@ impl Queue {
     /// Takes what `operation` stands for, though it arrives on another vCPU or not at all. No order is
     /// expected of it, and a TLB flush stands for an equal one only.
     pub(in crate::referee) fn arrive_elsewhere(&mut self, operation: &Operation, now: Moment) -> Option<Request> {
-        self.choices.get_mut().at(now);
         self.take_anyhow(operation, now, Self::is_cut).pop()
     }
 
@@ -449,7 +452,6 @@ impl Queue {
 
     /// Notes that `operation` stood behind a refused one and was not looked at.
     pub(in crate::referee) fn cut(&mut self, operation: &Operation, now: Moment) {
-        self.choices.get_mut().at(now);
         let is_uncut = |request: &Request| !matches!(request.standing, Standing::Cut(_));
         let moments = match self.effect(operation, Level::L1) {
             Effect::Entry(key, write) if self.chains.contains_key(&key) => self.cut_writes(key, write, now),
@@ -481,8 +483,8 @@ impl Queue {
         let Some((chain, index)) = chains.and_then(|(chains, index)| Some((chains.get_mut(index)?, index))) else {
             return Vec::new();
         };
-        let (choices, vcpu) = (self.choices.get_mut(), self.vcpu);
-        let Some(range) = chain.cut(write, |ways| choices.choose(vcpu, Of::Cut, ways)) else { return Vec::new() };
+        let choices = self.choices.clone();
+        let Some(range) = chain.cut(write, |ways| choose(choices.as_ref(), ways)) else { return Vec::new() };
         let (cut, waiting) = (chain.moments(range), chain.waiting());
         for moment in waiting {
             if self.requests.get(&moment).is_some_and(|request| matches!(request.standing, Standing::Perhaps)) {
@@ -499,7 +501,7 @@ impl Queue {
         let mut covered = self.covered(reach);
         covered.retain(|(moment, _)| self.requests.get(moment).is_some_and(&among));
         let oldest = covered.first().map(|(_, wait)| *wait);
-        match if covered.len() < 2 { 0 } else { self.choose(Of::Flushes, covered.len() + 1) } {
+        match if covered.len() < 2 { 0 } else { self.choose(covered.len() + 1) } {
             0 => covered.into_iter().filter(|(_, wait)| Some(*wait) == oldest).map(|(moment, _)| moment).collect(),
             only => covered.get(only - 1).map(|(moment, _)| *moment).into_iter().collect(),
         }
@@ -524,7 +526,6 @@ impl Queue {
         errno: Option<Errno>,
         now: Moment,
     ) -> Option<Vec<Request>> {
-        self.choices.get_mut().at(now);
         let given_up = match self.effect(operation, Level::L1) {
             Effect::Flush(reach) => self.give_up_flushes(operation, &reach, errno),
             _ => self.take_anyhow(operation, now, |queue, moment| {

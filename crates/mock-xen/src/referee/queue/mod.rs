@@ -7,7 +7,6 @@
 
 mod arrival;
 
-use core::cell::RefCell;
 use core::ops::Bound;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -17,7 +16,7 @@ use hypercall::{Errno, Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
 use super::{
     Moment,
     chain::{Chain, Settled, Write},
-    choices::{Choices, Ways},
+    choices::Shared,
     counters::Counters,
     effect::{Effect, EntryKey},
     history::{Fate, History},
@@ -54,15 +53,13 @@ pub(super) struct Queue {
     pub(super) resumed: Moment,
     pub(super) history: History,
     pub(super) counters: Counters,
-    /// Between requests of which any can be meant.
-    pub(super) choices: RefCell<Choices>,
+    /// Between requests of which any can be meant, while there is doubt.
+    pub(super) choices: Option<Shared>,
 }
 
 impl Queue {
-    /// `follows`: by what choices are made.
-    pub(super) fn new(vcpu: VcpuId, settings: &Settings, follows: Option<Ways>) -> Self {
-        let mut choices = Choices::default();
-        choices.follow(follows);
+    /// `choices`: how they are made.
+    pub(super) fn new(vcpu: VcpuId, settings: &Settings, choices: Option<Shared>) -> Self {
         Self {
             vcpu,
             online: settings.online,
@@ -79,7 +76,7 @@ impl Queue {
             resumed: Moment::default(),
             history: History::new(settings.remembered),
             counters: Counters::default(),
-            choices: RefCell::new(choices),
+            choices,
         }
     }
 
