@@ -19,6 +19,11 @@ pub(super) struct Choices {
     made: Vec<(usize, usize)>,
 }
 
+/// One of `ways` ways: the likeliest, unless there is doubt.
+pub(super) fn choose(choices: Option<&Shared>, ways: usize) -> usize {
+    choices.map_or(0, |choices| choices.lock().choose(ways))
+}
+
 impl Choices {
     /// Choices that are made by `ways`, as far as those go.
     pub(super) const fn follow(ways: Vec<usize>) -> Self {

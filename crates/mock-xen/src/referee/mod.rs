@@ -318,6 +318,8 @@ impl Referee {
     /// Feeds `hasher` with all that further findings depend on: two referees that feed the same will judge
     /// alike whatever comes. Of arrivals that are remembered to tell a repetition from an invention it
     /// feeds nothing: whoever compares builds referees that remember none ([`Settings::remembering`]).
+    /// Of what may be taken for several things behind a refusal it feeds the likeliest way only: two that feed the same may
+    /// differ in what another way explains.
     pub fn digest(&self, hasher: &mut impl Hasher) {
         self.bench.lock().state.digest(hasher);
     }

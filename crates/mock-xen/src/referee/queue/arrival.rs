@@ -16,17 +16,12 @@ use super::Queue;
 use crate::referee::{
     Moment,
     chain::{Chain, Write},
-    choices::Shared,
+    choices::choose,
     effect::{Effect, EntryKey},
     history::Fate,
     reach::Reach,
     request::{Cut, Request, Standing},
 };
-
-/// One of `ways` ways: the likeliest, unless there is doubt.
-fn choose(choices: Option<&Shared>, ways: usize) -> usize {
-    choices.map_or(0, |choices| choices.lock().choose(ways))
-}
 
 /// What an arrival stands for.
 #[derive(Debug)]
