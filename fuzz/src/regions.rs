@@ -433,7 +433,9 @@ pub(crate) fn any_program(bytes: &[u8]) -> Result<(), Finding> {
 pub fn run_program(program: &Program, planted: Planted) -> Result<(), Finding> {
     let (judged, profile) =
         if program.nested { (Judged::Nested, Profile::Nested) } else { (Judged::Strict, Profile::Strict) };
-    let guest = TestGuest::with_settings(Settings::new(judged).masked_bound(MASKED_BOUND));
+    // What stood behind a refusal is handed over once more in the same step.
+    let bound = if program.refuses { 2 * MASKED_BOUND } else { MASKED_BOUND };
+    let guest = TestGuest::with_settings(Settings::new(judged).masked_bound(bound));
     let kernel = Kernel::new(&guest, planted);
     let states = (0..TASKS).map(|_| TaskState::with_profile(profile)).collect();
     let (refuses, is_strict) = (program.refuses, !program.nested);
