@@ -11,6 +11,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 targets=(ftrace native hypercall regions)
+# Unsafe code is fuzzed here.
+checked=(c-face)
 
 usage() { printf 'fuzz: %s\nusage: ci/fuzz.sh [SECONDS [--shard I/N]], with 1 <= I <= N; ci/fuzz.sh --merge N\n' "$1" >&2; exit 2; }
 own="" seed=0
@@ -55,16 +57,19 @@ case "${1:-}" in
         ci/tools.sh cargo-fuzz
         rustup run nightly true 2> /dev/null || rustup toolchain install nightly --profile minimal
         export PATH="$PWD/target/tools/bin:$PATH" work="${FUZZ_WORK:-$PWD/target/fuzz}"
-        # No sanitizer: nothing that is fuzzed has unsafe code of its own.
-        cargo +nightly fuzz build --sanitizer none --features libfuzzer --target-dir "$work"
         host=$(rustc -vV | sed -n 's/^host: //p')
+        build() { cargo +nightly fuzz build --sanitizer "$1" --features libfuzzer --target-dir "$work/$1" "${@:2}"; }
+        for target in "${targets[@]}"; do build none "$target"; done
+        for target in "${checked[@]}"; do build address "$target"; done
         failed=0
         rm -f "$work$own/ended"
-        for target in "${targets[@]}"; do
+        for target in "${targets[@]}" "${checked[@]}"; do
             mkdir -p "$work$own/corpus/$target" "$work$own/found/$target"
             echo "fuzz: $target for $1 seconds"
+            sanitizer=none
+            [[ " ${checked[*]} " = *" $target "* ]] && sanitizer=address
             # What is new goes to the first folder; the checked-in corpus is only read.
-            "$work/$host/release/$target" -max_total_time="$1" -max_len=4096 -timeout=20 -verbosity=0 -print_final_stats=1 -seed="$seed" \
+            "$work/$sanitizer/$host/release/$target" -max_total_time="$1" -max_len=4096 -timeout=20 -verbosity=0 -print_final_stats=1 -seed="$seed" \
                 -artifact_prefix="$work$own/found/$target/" "$work$own/corpus/$target" "fuzz/corpus/$target" ||
                 { echo "fuzz: $target has found something: see $work$own/found/$target; fix it and add the file to fuzz/corpus/$target" >&2; failed=1; }
         done

@@ -3,15 +3,20 @@
 //! A [`Target`] takes bytes and answers with a [`Finding`] where something that must hold does not; what panics is a finding
 //! too. libFuzzer drives the targets in `fuzz_targets/` by what they cover. On a stable compiler `cargo test` leads each
 //! through its corpus and through random inputs, and shows that it finds what is broken on purpose.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+#[allow(unsafe_code, reason = "C is called here, and called by")]
+mod c_face;
 mod hypercalls;
 mod regions;
 mod trace;
 
 use std::fmt;
 
+pub use c_face::{CProgram, run_c_program};
 pub use hypercalls::{Script, run_script};
+#[cfg(feature = "planted")]
+pub use pvmmu::planted::{Fault as FaceFault, plant};
 pub use regions::{Planted, Program, run_program};
 pub use trace::{Story, account, seal};
 
@@ -50,11 +55,12 @@ pub struct Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self { name: "ftrace", run: trace::any_form },
         Self { name: "native", run: trace::native },
         Self { name: "hypercall", run: hypercalls::any_words },
         Self { name: "regions", run: regions::any_program },
+        Self { name: "c-face", run: c_face::any_program },
     ];
 
     /// The target called `name`.

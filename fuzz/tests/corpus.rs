@@ -88,6 +88,11 @@ fn regions() {
 }
 
 #[test]
+fn c_face() {
+    try_all("c-face");
+}
+
+#[test]
 fn every_target_is_tried_here() {
-    assert_eq!(Target::ALL.map(|target| target.name), ["ftrace", "native", "hypercall", "regions"]);
+    assert_eq!(Target::ALL.map(|target| target.name), ["ftrace", "native", "hypercall", "regions", "c-face"]);
 }

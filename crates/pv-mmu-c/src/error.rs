@@ -128,7 +128,8 @@ impl Refusal {
         match self {
             Self::Value { value, limit, .. } => (why.value, why.limit) = (*value, *limit),
             Self::Failed(failures) => {
-                why.failed = failures.count();
+                let named = if crate::is_planted!(FailuresCut) { PVMMU_FAILURES as u32 } else { u32::MAX };
+                why.failed = failures.count().min(named);
                 why.failures.iter_mut().zip(failures.iter()).for_each(|(place, one)| *place = NamedFailure::of(one));
             }
             Self::One(failure) => {

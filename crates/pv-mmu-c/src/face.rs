@@ -142,6 +142,9 @@ pub(crate) unsafe fn with_task<T>(
             Ok(taken) => taken,
             Err(refusal) => {
                 kernel.unlock(&locked);
+                if crate::is_planted!(ReleasedTwice) {
+                    kernel.unlock(&locked);
+                }
                 return Err(refusal);
             }
         };

@@ -12,21 +12,37 @@
 //! and that they return.
 #![no_std]
 
-mod entries;
-mod error;
+pub mod entries;
+pub mod error;
 mod face;
-mod operation;
-mod platform;
-mod region;
-mod report;
+pub mod operation;
+/// cbindgen:ignore
+#[cfg(feature = "planted")]
+pub mod planted;
+pub mod platform;
+pub mod region;
+pub mod report;
 mod storage;
-mod switch;
-mod table;
-mod words;
+pub mod switch;
+pub mod table;
+pub mod words;
+
+/// Whether the face is to break what this planted fault is about: never, but for tests of whoever checks it.
+macro_rules! is_planted {
+    ($fault:ident) => {{
+        #[cfg(feature = "planted")]
+        let is_planted = $crate::planted::has($crate::planted::Fault::$fault);
+        #[cfg(not(feature = "planted"))]
+        let is_planted = false;
+        is_planted
+    }};
+}
+use is_planted;
 
 // `xen-sys` has functions that jump to a hypercall page of this name. Nobody calls them, so no kernel needs to have one.
 core::arch::global_asm!(".weak HYPERCALL_PAGE");
 
+#[cfg(not(feature = "user-space"))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {

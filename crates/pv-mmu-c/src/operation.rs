@@ -177,7 +177,8 @@ impl Operation {
     }
 
     fn update(&self) -> Result<Native, Refusal> {
-        let slot = PteSlot::from_bits(self.slot.bits);
+        let bits = if crate::is_planted!(CommandDropped) { self.slot.bits & !7 } else { self.slot.bits };
+        let slot = PteSlot::from_bits(bits);
         let command = self.slot.bits & 7;
         if command & !2 != 0 || MachAddr::new(self.slot.bits).is_err() {
             return Err(Refusal::of(Code::Slot, self.slot.bits));

@@ -143,7 +143,7 @@ pub(crate) unsafe fn init_by<S: Storage>(
     if storage.is_null() || !storage.is_aligned() {
         return Err(no_storage(storage.addr(), argument));
     }
-    if bytes < size_of::<S>() {
+    if bytes < size_of::<S>() && !crate::is_planted!(SizeUnchecked) {
         return Err(Refusal::Value { code: Code::Size, value: bytes as u64, limit: size_of::<S>() as u64 });
     }
     let kept = storage.cast::<Kept<S::Value>>();

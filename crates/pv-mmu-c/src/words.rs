@@ -96,8 +96,9 @@ impl Va {
 }
 
 impl Vcpus {
-    pub(crate) const fn native(self) -> VcpuMask {
-        VcpuMask::from_words(self.words)
+    pub(crate) fn native(self) -> VcpuMask {
+        let [low, high] = self.words;
+        VcpuMask::from_words([low, if crate::is_planted!(VcpusDoubled) { low } else { high }])
     }
 
     pub(crate) const fn of(vcpus: &VcpuMask) -> Self {

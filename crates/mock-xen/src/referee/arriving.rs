@@ -4,6 +4,7 @@ use hypercall::{Errno, Mfn, MmuextOp, Operation, VcpuId};
 
 use super::{
     Finding, Moment, Rule,
+    effect::Effect,
     history::Fate,
     queue::{Arrival, Taken},
     request::{Cut, PassedBy, Request, Standing},
@@ -91,7 +92,10 @@ impl State {
                 queue.remember(&request.operation, now, outcome.is_ok());
             }
         }
-        let is_belated = |request: &&Request| matches!(request.standing, Standing::Cut(_) | Standing::Perhaps);
+        let is_belated = |request: &&Request| {
+            let is_write = matches!(request.effect, Effect::Entry(..) | Effect::Translation);
+            is_write && matches!(request.standing, Standing::Cut(_) | Standing::Perhaps)
+        };
         if let Some(request) = taken.requests.iter().find(is_belated)
             && outcome.is_ok()
         {

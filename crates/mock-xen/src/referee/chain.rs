@@ -108,9 +108,10 @@ impl Chain {
 
     /// Takes `write` as arrived and answers with the writes it may stand for, the widest choice; `None` if
     /// it stands for none.
-    pub(super) fn arrive(&mut self, write: Write) -> Option<Range<usize>> {
+    pub(super) fn arrive(&mut self, write: Write, choose: impl FnOnce(usize) -> usize) -> Option<Range<usize>> {
         let first = *self.counts.first()?;
-        let next = self.next_counts(&self.counts, write);
+        let mut next = self.next_counts(&self.counts, write);
+        narrow_to_way(&mut next, choose);
         let last = *next.last()?;
         self.counts = next;
         self.cut_counts.clear();
@@ -121,9 +122,14 @@ impl Chain {
     /// Takes `write` as issued and not looked at: what it stands for is not effective, so counts that
     /// leave nothing for it to stand for are ruled out. Answers with the writes for which it and those
     /// cut just before it stand, the widest choice; `None` if it stands for none.
-    pub(super) fn cut(&mut self, write: Write) -> Option<Range<usize>> {
+    pub(super) fn cut(&mut self, write: Write, choose: impl FnOnce(usize) -> usize) -> Option<Range<usize>> {
         let led_on = self.lead_on(&self.cut_counts, write);
         let led_on = if led_on.is_empty() { self.lead_on(&self.uncut(), write) } else { led_on };
+        let mut pairs: Vec<_> = led_on.iter().flat_map(|(from, ends)| ends.iter().map(|end| (*from, *end))).collect();
+        let led_on = match narrow_to_way(&mut pairs, choose) {
+            0 => led_on,
+            _ => pairs.into_iter().map(|(from, end)| (from, vec![end])).collect(),
+        };
         let end = led_on.iter().filter_map(|(_, ends)| ends.last().copied()).max()?;
         self.counts = led_on.iter().map(|(from, _)| *from).collect();
         self.cut_counts = led_on;
@@ -139,6 +145,28 @@ impl Chain {
         self.cut_counts.retain(|(_, ends)| !ends.is_empty());
         self.counts = self.cut_counts.iter().map(|(from, _)| *from).collect();
         Some(Self { writes: self.writes.split_off(end), ..Self::new(self.run) })
+    }
+
+    /// The writes that may still wait, whichever count is right.
+    pub(super) fn waiting_first(&self) -> Vec<Moment> {
+        self.moments(self.counts.first().copied().unwrap_or(0)..self.writes.len())
+    }
+
+    /// Of how many writes, all but the first `given_up` of those that may wait among them, `write` may stand behind.
+    pub(super) fn behind(&self, given_up: usize, write: Write) -> Vec<usize> {
+        let Some(first) = self.counts.first() else { return Vec::new() };
+        (first + 1..=first + given_up).filter(|count| !self.next_counts(&[*count], write).is_empty()).collect()
+    }
+
+    /// Takes out the writes behind the first `count`, as a chain of their own.
+    pub(super) fn divide(&mut self, count: usize) -> Self {
+        self.counts.retain(|other| *other <= count);
+        self.cut_counts.retain(|(from, _)| *from <= count);
+        for (_, ends) in &mut self.cut_counts {
+            ends.iter_mut().for_each(|end| *end = (*end).min(count));
+            ends.dedup();
+        }
+        Self { writes: self.writes.split_off(count), ..Self::new(self.run) }
     }
 
     /// Which of the writes `write` stands for first if it is cut now; `None` if it stands for none.
@@ -224,6 +252,18 @@ impl Chain {
     }
 }
 
+/// Leaves of several possibilities the one that is chosen; all of them for way 0. Answers with the way.
+fn narrow_to_way<T: Copy>(possible: &mut Vec<T>, choose: impl FnOnce(usize) -> usize) -> usize {
+    if possible.len() < 2 {
+        return 0;
+    }
+    let way = choose(possible.len() + 1);
+    if let Some(chosen) = way.checked_sub(1).and_then(|at| possible.get(at)).copied() {
+        *possible = vec![chosen];
+    }
+    way
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,11 +305,11 @@ mod tests {
     #[test]
     fn every_count_an_arrival_allows_is_kept() {
         let mut chain = chain(&[normal(1), normal(2), normal(1)]);
-        assert_eq!(chain.arrive(normal(1)), Some(0..3));
+        assert_eq!(chain.arrive(normal(1), |_| 0), Some(0..3));
         assert!(!chain.is_certain());
-        assert_eq!(chain.arrive(normal(2)), Some(1..2));
+        assert_eq!(chain.arrive(normal(2), |_| 0), Some(1..2));
         assert!(chain.is_certain());
-        assert_eq!(chain.arrive(normal(1)), Some(2..3));
+        assert_eq!(chain.arrive(normal(1), |_| 0), Some(2..3));
         let settled = chain.settle();
         assert_eq!((settled.writes.len(), settled.arrivals, chain.is_empty()), (3, 3, true));
     }
@@ -277,20 +317,20 @@ mod tests {
     #[test]
     fn what_was_cut_is_not_among_what_arrived() {
         let mut chain = chain(&[normal(1), normal(1), preserving(2), preserving(2)]);
-        assert_eq!(chain.arrive(normal(1)), Some(0..2));
-        assert_eq!(chain.cut(normal(1)), Some(1..2));
+        assert_eq!(chain.arrive(normal(1), |_| 0), Some(0..2));
+        assert_eq!(chain.cut(normal(1), |_| 0), Some(1..2));
         assert_eq!(chain.settle().writes.len(), 1);
-        assert_eq!(chain.cut(preserving(2)), Some(0..3));
-        assert_eq!(chain.cut(normal(1)), Some(0..1), "the tail was cut once more");
-        assert_eq!(chain.cut(normal(3)), None);
+        assert_eq!(chain.cut(preserving(2), |_| 0), Some(0..3));
+        assert_eq!(chain.cut(normal(1), |_| 0), Some(0..1), "the tail was cut once more");
+        assert_eq!(chain.cut(normal(3), |_| 0), None);
         assert!(chain.is_certain());
     }
 
     #[test]
     fn a_value_that_no_merge_gives_is_refused() {
         let mut chain = chain(&[normal(0x1000 | D), preserving(0x2000)]);
-        assert_eq!(chain.arrive(normal(0x2000)), None);
-        assert_eq!(chain.arrive(preserving(0x2000 | D)), None);
-        assert_eq!(chain.arrive(normal(0x2000 | D)), Some(0..2));
+        assert_eq!(chain.arrive(normal(0x2000), |_| 0), None);
+        assert_eq!(chain.arrive(preserving(0x2000 | D), |_| 0), None);
+        assert_eq!(chain.arrive(normal(0x2000 | D), |_| 0), Some(0..2));
     }
 }

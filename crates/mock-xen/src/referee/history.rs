@@ -1,6 +1,7 @@
 //! What arrived lately on a vCPU, to tell a repetition from an invention.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use hypercall::Operation;
 
@@ -31,7 +32,7 @@ pub(super) enum Fate {
 }
 
 /// The last fates, at most `limit` of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History {
     limit: usize,
     fates: HashMap<Operation, (Moment, Fate)>,
@@ -54,6 +55,13 @@ impl History {
     /// The latest fate of `operation`, and when it met it.
     pub(super) fn fate(&self, operation: &Operation) -> Option<(Moment, Fate)> {
         self.fates.get(operation).copied()
+    }
+
+    /// What may be reported though it was merged, as a sum.
+    pub(super) fn excused(&self) -> u64 {
+        let is_excused = |fate: &Fate| matches!(fate, Fate::Merged { is_excused: true, .. });
+        let excused = self.fates.iter().filter(|(_, (_, fate))| is_excused(fate));
+        excused.fold(0, |sum, (operation, _)| sum ^ BuildHasherDefault::<DefaultHasher>::default().hash_one(operation))
     }
 
     fn forget_oldest(&mut self) {

@@ -44,8 +44,10 @@ mod arriving;
 mod asker;
 mod asking;
 mod chain;
+mod choices;
 mod counters;
 mod digest;
+mod doubt;
 mod effect;
 mod hardware;
 mod history;
@@ -73,6 +75,7 @@ pub use rule::Rule;
 pub use settings::{Profile, Settings, Wish};
 pub use violation::{Asked, Finding, RegionCall, SyncPoint, Violation};
 
+use doubt::Bench;
 use state::State;
 
 /// A completion callback that is due.
@@ -100,7 +103,7 @@ pub struct CallbackId(Moment);
 /// ```
 #[derive(Debug)]
 pub struct Referee {
-    state: Mutex<State>,
+    bench: Mutex<Bench>,
 }
 
 impl Referee {
@@ -113,250 +116,265 @@ impl Referee {
     /// A referee with these settings.
     #[must_use]
     pub fn with_settings(settings: Settings) -> Self {
-        Self { state: Mutex::new(State::new(settings)) }
+        Self { bench: Mutex::new(Bench::new(State::new(settings))) }
+    }
+
+    fn happens<R>(&self, event: impl Fn(&mut State) -> R + Send + 'static) -> R {
+        self.bench.lock().happens(event)
     }
 
     /// `asker` is about to hand an operation to its batcher. An [`Operation`] is taken for one of L1
     /// that may wait; [`Wish`] says otherwise.
     pub fn ask(&self, asker: Asker, wish: impl Into<Wish>) -> RequestId {
-        self.state.lock().ask(asker, wish.into())
+        let wish = wish.into();
+        let mut bench = self.bench.lock();
+        bench.settle();
+        bench.happens(move |state| state.ask(asker, wish))
     }
 
     /// What was asked has not been taken after all, and will be asked again: its batcher had to do something
     /// else first, and has done nothing for it. `false`, and nothing changes, if something has arrived for
     /// it.
     pub fn withdraw(&self, request: RequestId) -> bool {
-        self.state.lock().withdraw(request)
+        self.happens(move |state| state.withdraw(request))
     }
 
     /// The call that took the operation has returned: one that may not wait is effective or reported
     /// (R1, R5, R6, R7, R14).
     pub fn answered(&self, request: RequestId) {
-        self.state.lock().answered(request);
+        self.happens(move |state| state.answered(request));
     }
 
     /// Enter has returned (R4, R6).
     pub fn enter(&self, asker: Asker, accepted: bool) {
-        self.state.lock().enter(asker, accepted);
+        self.happens(move |state| state.enter(asker, accepted));
     }
 
     /// Leave is about to be called.
     pub fn leave(&self, asker: Asker) {
-        self.state.lock().sync_begins(asker);
+        self.happens(move |state| state.sync_begins(asker));
     }
 
     /// Leave has returned: what the task asked for before is effective or reported (R2, R12, R14), and
     /// its completion callbacks have run.
     pub fn left(&self, asker: Asker, accepted: bool) {
-        self.state.lock().left(asker, accepted);
+        self.happens(move |state| state.left(asker, accepted));
     }
 
     /// Pause has returned: whatever the task asked for is effective or reported (R5).
     pub fn paused(&self, asker: Asker, accepted: bool) {
-        self.state.lock().paused(asker, accepted);
+        self.happens(move |state| state.paused(asker, accepted));
     }
 
     /// Resume has returned. A library may refuse to end a pause in which regions are still open; the
     /// pause is taken to have ended all the same.
     pub fn resume(&self, asker: Asker, accepted: bool) {
-        self.state.lock().resumed(asker, accepted);
+        self.happens(move |state| state.resumed(asker, accepted));
     }
 
     /// An explicit flush is about to be called.
     pub fn flush(&self, asker: Asker) {
-        self.state.lock().sync_begins(asker);
+        self.happens(move |state| state.sync_begins(asker));
     }
 
     /// An explicit flush has returned: what the task asked for before is effective or reported (R2, R12).
     pub fn flushed(&self, asker: Asker) {
-        self.state.lock().flushed(asker);
+        self.happens(move |state| state.flushed(asker));
     }
 
     /// The batcher has reported that the task leaked its regions, and has ended them (R2). A report
     /// where nothing is open is false, and so is one of a region that is left afterwards.
     pub fn leak_reported(&self, asker: Asker) {
-        self.state.lock().leak_reported(asker);
+        self.happens(move |state| state.leak_reported(asker));
     }
 
     /// `next` is about to run its first step on `vcpu`, where `prev` ran: nothing is left there (R7).
     pub fn switch(&self, vcpu: VcpuId, prev: TaskId, next: TaskId) {
-        self.state.lock().switch(vcpu, prev, next);
+        self.happens(move |state| state.switch(vcpu, prev, next));
     }
 
     /// The handler that interrupted the task on `vcpu` returns: what it asked for is effective (R6).
     pub fn interrupt_end(&self, vcpu: VcpuId) {
-        self.state.lock().interrupt_end(vcpu);
+        self.happens(move |state| state.interrupt_end(vcpu));
     }
 
     /// `task` is gone: it was in no region, nothing of it is left, everything is reported (R2, R14).
     pub fn task_exit(&self, task: TaskId) {
-        self.state.lock().task_exit(task);
+        self.happens(move |state| state.task_exit(task));
     }
 
     /// The guest has been told, on `vcpu`, that `operation`, as asked or as merged, was refused with
     /// `errno` (R14): once for each refusal. For what did not arrive, see [`Referee::hypercall_refused`].
     pub fn failed(&self, vcpu: VcpuId, operation: &Operation, errno: Errno) {
-        self.state.lock().failed(vcpu, operation, errno);
+        let operation = *operation;
+        self.happens(move |state| state.failed(vcpu, &operation, errno));
     }
 
     /// The guest has been told, on `vcpu`, that `operation`, as asked or as merged, was not attempted
     /// (R14). That is so only of what stood in an array behind a refused operation, or was pending when one
     /// asked before it on its vCPU, or a whole hypercall there, was refused.
     pub fn not_attempted(&self, vcpu: VcpuId, operation: &Operation) {
-        self.state.lock().not_attempted(vcpu, operation);
+        let operation = *operation;
+        self.happens(move |state| state.not_attempted(vcpu, &operation));
     }
 
     /// A hypercall of `vcpu` was refused with `errno` as a whole: what it carried did not arrive. Only what
     /// is pending now may be reported as failed with this errno without having arrived (R14).
     pub fn hypercall_refused(&self, vcpu: VcpuId, errno: Errno) {
-        self.state.lock().hypercall_refused(vcpu, errno);
+        self.happens(move |state| state.hypercall_refused(vcpu, errno));
     }
 
     /// The completion callback of what `asker` has just asked for will have to run, once, before its region
     /// has been left (R13, R14).
     pub fn callback_due(&self, asker: Asker, request: RequestId) -> CallbackId {
-        self.state.lock().callback_due(asker, request)
+        self.happens(move |state| state.callback_due(asker, request))
     }
 
     /// A completion callback has run, and was given `status`: what became of its operation, `None` if it was
     /// not attempted (R14).
     pub fn callback_ran(&self, callback: CallbackId, status: Option<Result<(), Errno>>) {
-        self.state.lock().callback_ran(callback, status);
+        self.happens(move |state| state.callback_ran(callback, status));
     }
 
     /// The batcher's accessor answered `value` for the entry at `slot`, of which memory held `memory`
     /// (R11).
     pub fn read(&self, asker: Asker, slot: PteSlot, value: Pte, memory: Pte) {
-        self.state.lock().read(asker, slot, value, memory);
+        self.happens(move |state| state.read(asker, slot, value, memory));
     }
 
     /// `asker` read the entry at `slot` from memory, past the accessor (R11).
     pub fn raw_read(&self, asker: Asker, slot: PteSlot) {
-        self.state.lock().raw_read(asker, slot);
+        self.happens(move |state| state.raw_read(asker, slot));
     }
 
     /// `asker` writes the L1 entry at `slot` past the batcher, as by an atomic that the hypervisor traps
     /// and emulates: it must not overtake what is queued (R6, R10, R12).
     pub fn trapped_write(&self, asker: Asker, slot: PteSlot) {
-        self.state.lock().trapped_write(asker, slot);
+        self.happens(move |state| state.trapped_write(asker, slot));
     }
 
     /// Upcalls are masked on `vcpu` from now on; nests. Operations that arrive meanwhile count
     /// against the bound (R15).
     pub fn masked(&self, vcpu: VcpuId) {
-        let _moment = self.state.lock().masked(vcpu);
+        let _moment = self.happens(move |state| state.masked(vcpu));
     }
 
     /// One reason for masking upcalls on `vcpu` has gone.
     pub fn unmasked(&self, vcpu: VcpuId) {
-        self.state.lock().unmasked(vcpu);
+        self.happens(move |state| state.unmasked(vcpu));
     }
 
     /// `vcpu` makes a hypercall, with upcalls masked while it lasts. Need not be told; if it is, an
     /// operation that stood behind a refused one is not confused with an equal one in the same
     /// multicall.
     pub fn hypercall_begins(&self, vcpu: VcpuId) {
-        self.state.lock().hypercall_begins(vcpu);
+        self.happens(move |state| state.hypercall_begins(vcpu));
     }
 
     /// The hypercall has returned.
     pub fn hypercall_ends(&self, vcpu: VcpuId) {
-        self.state.lock().hypercall_ends(vcpu);
+        self.happens(move |state| state.hypercall_ends(vcpu));
     }
 
     /// `vcpu` runs on these base pointers from before the referee listened; it follows those that arrive by
     /// itself (R12).
     pub fn loaded(&self, vcpu: VcpuId, kernel: Mfn, user: Option<Mfn>) {
-        self.state.lock().loaded(vcpu, kernel, user);
+        self.happens(move |state| state.loaded(vcpu, kernel, user));
     }
 
     /// `operation` arrived at the hypervisor from `vcpu`: applied, refused, or, as `None`, not looked at
     /// because it stood behind a refused one.
     pub fn arrived(&self, vcpu: VcpuId, operation: &Operation, result: Option<Result<(), Errno>>) {
-        self.state.lock().arrived(vcpu, operation, result);
+        let (mut bench, operation) = (self.bench.lock(), *operation);
+        if result != Some(Ok(())) {
+            bench.doubt();
+        }
+        bench.happens(move |state| state.arrived(vcpu, &operation, result));
     }
 
     /// An update from `vcpu` replaced `old` by `new` in the L1 entry at `slot` (R11).
     pub fn replaced(&self, vcpu: VcpuId, slot: PteSlot, old: Pte, new: Pte) {
-        self.state.lock().replaced(vcpu, slot, old, new);
+        self.happens(move |state| state.replaced(vcpu, slot, old, new));
     }
 
     /// A processor has set `flags` in the L1 entry at `slot`.
     pub fn noted(&self, slot: PteSlot, flags: PteFlags) {
-        self.state.lock().noted(slot, flags);
+        self.happens(move |state| state.noted(slot, flags));
     }
 
     /// The guest has learnt the notes that `pte` has, as what the entry at `slot` holds or held last.
     pub fn seen(&self, slot: PteSlot, pte: Pte) {
-        self.state.lock().seen(slot, pte);
+        self.happens(move |state| state.seen(slot, pte));
     }
 
     /// The guest has the table back as memory, and with it all that was noted in its entries.
     pub fn seen_table(&self, table: Mfn) {
-        self.state.lock().seen_table(table);
+        self.happens(move |state| state.seen_table(table));
     }
 
     /// The guest gives `frame` away: from now on nobody may reach it by what is cached (R12).
     pub fn released(&self, frame: Mfn) {
-        self.state.lock().released(frame);
+        self.happens(move |state| state.released(frame));
     }
 
     /// The guest takes `frame` into use.
     pub fn taken(&self, frame: Mfn) {
-        self.state.lock().taken(frame);
+        self.happens(move |state| state.taken(frame));
     }
 
     /// `vcpu` reached `frame` at `address` by a translation that the tables do not give any more (R12).
     pub fn used_stale(&self, vcpu: VcpuId, address: VirtAddr, frame: Mfn, is_store: bool) {
-        self.state.lock().used_stale(vcpu, address, frame, is_store);
+        self.happens(move |state| state.used_stale(vcpu, address, frame, is_store));
     }
 
     /// Operations asked for on `vcpu` that have not arrived.
     #[must_use]
     pub fn pending(&self, vcpu: VcpuId) -> usize {
-        self.state.lock().vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.queue.pending())
+        self.bench.lock().state.vcpus.get(&vcpu).map_or(0, |vcpu| vcpu.queue.pending())
     }
 
     /// Feeds `hasher` with all that further findings depend on: two referees that feed the same will judge
     /// alike whatever comes. Of arrivals that are remembered to tell a repetition from an invention it
     /// feeds nothing: whoever compares builds referees that remember none ([`Settings::remembering`]).
+    /// Of what may be taken for several things behind a refusal it feeds the likeliest way only: two that feed the same may
+    /// differ in what another way explains.
     pub fn digest(&self, hasher: &mut impl Hasher) {
-        self.state.lock().digest(hasher);
+        self.bench.lock().state.digest(hasher);
     }
 
     /// Forgets everything it was told; the settings stay.
     pub fn reset(&self) {
-        let mut state = self.state.lock();
-        *state = State::new(state.settings);
+        let mut bench = self.bench.lock();
+        *bench = Bench::new(State::new(bench.state.settings));
     }
 
     /// How many violations were found so far.
     #[must_use]
     pub fn found(&self) -> u64 {
-        self.state.lock().violation_count
+        self.bench.lock().state.violation_count
     }
 
     /// What became of all operations so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.state.lock().counters()
+        self.bench.lock().state.counters()
     }
 
     /// The violations found so far, in the order found; of more than 1000 the first 1000.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
-        self.state.lock().violations.clone()
+        self.bench.lock().state.violations.clone()
     }
 
     /// Everything found so far.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let state = self.state.lock();
+        let state = &self.bench.lock().state;
         let pending = state.vcpus.values().map(|vcpu| vcpu.queue.pending()).sum();
         let (violations, found) = (state.violations.clone(), state.violation_count);
         let untold = state.owed.iter().filter(|owed| !owed.is_told).count();
         let open = state.tasks.values().filter(|task| task.is_open()).count();
-        Verdict { violations, found, pending, untold, open, counters: state.counters() }
+        Verdict { violations, found, pending, untold, open, undecided: state.undecided, counters: state.counters() }
     }
 }
 
@@ -374,6 +392,8 @@ pub struct Verdict {
     pub untold: usize,
     /// Tasks that are inside a region or a pause.
     pub open: usize,
+    /// How often, behind a refusal, too many ways were left to take arrivals to tell whether a rule was broken.
+    pub undecided: u64,
     /// What became of the others.
     pub counters: Counters,
 }
@@ -395,6 +415,9 @@ impl fmt::Display for Verdict {
         }
         write!(f, "{asked} asked, {arrivals} arrived, {merged} merged, {superseded} superseded")?;
         write!(f, ", {} pending", self.pending)?;
+        if self.undecided > 0 {
+            write!(f, ", {} times it cannot be told", self.undecided)?;
+        }
         self.violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
     }
 }

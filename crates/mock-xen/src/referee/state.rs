@@ -5,11 +5,13 @@
 //! failures and completions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use hypercall::{Errno, Level, Mfn, Operation, PteFlags, VcpuId};
 
 use super::{
     Asker, CallbackId, Context, Counters, Finding, Moment, RequestId, Rule, Settings, SyncPoint, TaskId, Violation,
+    choices::Shared,
     queue::Queue,
     request::{Deferral, Request, Standing},
     shadow::Shadow,
@@ -21,7 +23,7 @@ use super::{
 const KEPT: usize = 1000;
 
 /// What is known of one vCPU.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Vcpu {
     pub(super) queue: Queue,
     /// How many reasons there are that upcalls are masked.
@@ -35,7 +37,7 @@ pub(super) struct Vcpu {
 }
 
 /// A refused operation of which the guest has to be told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Owed {
     /// As it arrived.
     pub(super) operation: Operation,
@@ -59,7 +61,7 @@ pub(super) struct Callback {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) settings: Settings,
     moment: Moment,
@@ -73,6 +75,12 @@ pub(super) struct State {
     pub(super) released: BTreeSet<Mfn>,
     pub(super) violations: Vec<Violation>,
     pub(super) violation_count: u64,
+    /// How many of them another way to take arrivals may explain.
+    pub(super) doubtful: u64,
+    /// Doubts that were not resolved.
+    pub(super) undecided: u64,
+    /// How choices are made while there is doubt.
+    choices: Option<Shared>,
 }
 
 impl State {
@@ -88,7 +96,40 @@ impl State {
             released: BTreeSet::new(),
             violations: Vec::new(),
             violation_count: 0,
+            doubtful: 0,
+            undecided: 0,
+            choices: None,
         }
+    }
+
+    /// From now on choices are made by `choices`; by the likeliest way if there are none.
+    pub(super) fn follow(&mut self, choices: Option<Shared>) {
+        self.queues().for_each(|queue| queue.choices.clone_from(&choices));
+        self.choices = choices;
+    }
+
+    /// What further findings depend on, and reports that are excused.
+    pub(super) fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.digest(&mut hasher);
+        self.vcpus.values().for_each(|vcpu| vcpu.queue.history.excused().hash(&mut hasher));
+        hasher.finish()
+    }
+
+    /// Takes back the violations found since `before` that another way to take arrivals may explain.
+    pub(super) fn take_back(&mut self, before: &Self) {
+        let mut number = 0..;
+        let is_new = |number: Option<usize>| number.is_some_and(|number| number >= before.violations.len());
+        self.violations.retain(|violation| !is_new(number.next()) || !violation.finding.is_of_matching());
+        self.violation_count -= self.doubtful - before.doubtful;
+        self.doubtful = before.doubtful;
+    }
+
+    /// Whether nothing is pending, every refusal has been told and every region left.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_idle = |vcpu: &Vcpu| vcpu.queue.requests().next().is_none();
+        let is_told = self.owed.iter().all(|owed| owed.is_told);
+        is_told && self.vcpus.values().all(is_idle) && !self.tasks.values().any(Task::is_open)
     }
 
     /// Numbers an event.
@@ -98,9 +139,9 @@ impl State {
     }
 
     pub(super) fn vcpu(&mut self, vcpu: VcpuId) -> &mut Vcpu {
-        let settings = &self.settings;
+        let (settings, choices) = (&self.settings, &self.choices);
         self.vcpus.entry(vcpu).or_insert_with(|| Vcpu {
-            queue: Queue::new(vcpu, settings),
+            queue: Queue::new(vcpu, settings, choices.clone()),
             masked: 0,
             stretch: 0,
             shadow: Shadow::default(),
@@ -221,6 +262,7 @@ impl State {
 
     pub(super) fn add(&mut self, violation: Violation) {
         self.violation_count += 1;
+        self.doubtful += u64::from(violation.finding.is_of_matching());
         if self.violations.len() < KEPT {
             self.violations.push(violation);
         }

@@ -14,7 +14,7 @@ use super::{Context, Finding, Moment, Profile, RegionCall, Rule};
 pub(super) const DEEPEST: u32 = 255;
 
 /// What is known of one task.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Task {
     pub(super) depth: u32,
     pauses: u32,

@@ -22,8 +22,7 @@ impl State {
     /// anyone looked at what it carried.
     pub(super) fn failed(&mut self, vcpu: VcpuId, operation: &Operation, errno: Errno) {
         let now = self.tick();
-        let named = |owed: &&mut Owed| owed.errno == errno && owed.is_named_by(operation);
-        if let Some(owed) = self.owed.iter_mut().filter(named).min_by_key(|owed| (owed.is_told, owed.vcpu != vcpu)) {
+        if let Some(owed) = self.named(vcpu, operation, errno).and_then(|at| self.owed.get_mut(at)) {
             if core::mem::replace(&mut owed.is_told, true)
                 && let Some(request) = owed.requests.last().copied()
             {
@@ -32,6 +31,16 @@ impl State {
             return;
         }
         self.give_up(vcpu, operation, Some(errno), now);
+    }
+
+    /// Which refusal is told by that.
+    fn named(&mut self, vcpu: VcpuId, operation: &Operation, errno: Errno) -> Option<usize> {
+        let is_named = |(_, owed): &(usize, &Owed)| owed.errno == errno && owed.is_named_by(operation);
+        let mut named: Vec<_> = self.owed.iter().enumerate().filter(is_named).collect();
+        named.sort_by_key(|(_, owed)| (owed.is_told, owed.vcpu != vcpu));
+        let untold = named.iter().filter(|(_, owed)| !owed.is_told).count();
+        let named: Vec<usize> = named.into_iter().map(|(at, _)| at).collect();
+        named.get(self.vcpu(vcpu).queue.choose(untold)).copied()
     }
 
     pub(super) fn not_attempted(&mut self, vcpu: VcpuId, operation: &Operation) {

@@ -202,6 +202,25 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// Whether it follows from which request was taken for which arrival, so that another way to take them may be innocent.
+    pub(super) const fn is_of_matching(&self) -> bool {
+        !matches!(
+            self,
+            Self::CallbackLost
+                | Self::CallbackTwice
+                | Self::Accepted { .. }
+                | Self::Declined { .. }
+                | Self::RegionLeaked { .. }
+                | Self::FalseLeakReport
+                | Self::TooManyMasked { .. }
+                | Self::NotesLost { .. }
+                | Self::StaleUse { .. }
+                | Self::BaseStillLoaded { .. }
+        )
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

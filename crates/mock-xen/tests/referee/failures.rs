@@ -17,7 +17,7 @@ fn pin() -> Operation {
 }
 
 /// A region in which `asked` are asked and whose flush is `script`.
-fn region(asked: &[Operation], script: impl FnOnce(&Referee)) -> Vec<Rule> {
+pub(crate) fn region(asked: &[Operation], script: impl FnOnce(&Referee)) -> Vec<Rule> {
     let referee = Referee::new(Profile::Strict);
     referee.enter(HERE, true);
     asked.iter().for_each(|operation| referee.answered(referee.ask(HERE, *operation)));

@@ -2,6 +2,7 @@
 //! each with one fault switched on is reported under that fault's rule.
 
 mod batcher;
+mod doubt;
 mod failures;
 mod faults;
 mod guest;

@@ -16,6 +16,7 @@ use super::Queue;
 use crate::referee::{
     Moment,
     chain::{Chain, Write},
+    choices::choose,
     effect::{Effect, EntryKey},
     history::Fate,
     reach::Reach,
@@ -68,7 +69,9 @@ impl Queue {
     }
 
     fn take_writes(&mut self, key: EntryKey, write: Write, is_effective: bool, now: Moment) -> Option<Taken> {
-        let freed = if self.is_behind_cut(key, write) { self.narrow_cut(key, write) } else { None };
+        let is_behind = self.is_behind_cut(key, write);
+        let is_other = self.has_cut(key) && self.choose(2) == 1;
+        let freed = if is_behind != is_other { self.narrow_cut(key, write) } else { None };
         let (index, requests) = match freed {
             Some(index) => self.take_from(key, index, write),
             None => self.stand_for(key, write, Self::is_in_turn),
@@ -89,9 +92,22 @@ impl Queue {
         write: Write,
         is_likely: impl Fn(&Self, Moment) -> bool,
     ) -> Option<(usize, Vec<Request>)> {
+        if let Some(index) = self.chosen_behind(key, write) {
+            return self.take_from(key, index, write);
+        }
         let chosen = self.choose_chain(key, |chain| chain.first_for(write), is_likely);
         let index = chosen.or_else(|| self.narrow_cut(key, write))?;
         self.take_from(key, index, write)
+    }
+
+    /// Whether something of the chains of `key` has been cut.
+    fn has_cut(&self, key: EntryKey) -> bool {
+        self.chains.get(&key).into_iter().flatten().flat_map(Chain::all).any(|moment| self.is_cut(moment))
+    }
+
+    /// One of `ways` ways, the likeliest of which is 0.
+    pub(in crate::referee) fn choose(&self, ways: usize) -> usize {
+        choose(self.choices.as_ref(), ways)
     }
 
     /// Whether `write` is looked for behind what the hypercall under way has cut: that does not arrive in it, and
@@ -106,8 +122,9 @@ impl Queue {
 
     /// The chain of `key` at `index`, and what `write` stands for in it.
     fn take_from(&mut self, key: EntryKey, index: usize, write: Write) -> Option<(usize, Vec<Request>)> {
+        let choices = self.choices.clone();
         let chain = self.chains.get_mut(&key)?.get_mut(index)?;
-        let range = chain.arrive(write)?;
+        let range = chain.arrive(write, |ways| choose(choices.as_ref(), ways))?;
         let moments = chain.moments(range);
         let requests = moments.iter().filter_map(|moment| self.requests.get(moment)).copied().collect();
         for moment in moments {
@@ -126,6 +143,40 @@ impl Queue {
         chains.insert(index, behind);
         freed.into_iter().for_each(|moment| self.stand(moment, Standing::Queued));
         Some(index)
+    }
+
+    /// Where it is chosen that `write` stands for writes behind others that may be given up: the chain of those behind.
+    fn chosen_behind(&mut self, key: EntryKey, write: Write) -> Option<usize> {
+        let skipping = self.skipping(key, write);
+        let way = if skipping.is_empty() { 0 } else { self.choose(skipping.len() + 1) };
+        let (index, count) = *skipping.get(way.checked_sub(1)?)?;
+        self.skip(key, index, count)
+    }
+
+    /// Where `write` may stand for writes behind others that may be given up: the chain, and how many stand before them.
+    fn skipping(&self, key: EntryKey, write: Write) -> Vec<(usize, usize)> {
+        let may_be_given_up =
+            |moment: &Moment| self.requests.get(moment).is_some_and(|request| request.may_be_reported(None));
+        let chains = self.chains.get(&key).into_iter().flatten().enumerate();
+        let behind = |(index, chain): (usize, &Chain)| {
+            let given_up = chain.waiting_first().into_iter().take_while(may_be_given_up).count();
+            chain.behind(given_up, write).into_iter().map(move |count| (index, count)).collect::<Vec<_>>()
+        };
+        chains.flat_map(behind).collect()
+    }
+
+    /// Divides a chain of `key` behind its first `count` writes; answers with the index of those behind.
+    fn skip(&mut self, key: EntryKey, index: usize, count: usize) -> Option<usize> {
+        let chains = self.chains.get_mut(&key)?;
+        let behind = chains.get_mut(index)?.divide(count);
+        let freed = behind.all();
+        chains.insert(index + 1, behind);
+        for moment in freed {
+            if self.requests.get(&moment).is_some_and(|request| matches!(request.standing, Standing::Perhaps)) {
+                self.stand(moment, Standing::Queued);
+            }
+        }
+        Some(index + 1)
     }
 
     /// The chain of `key` in which an arrival, or what has been cut, stands for a write; of several, the
@@ -152,7 +203,12 @@ impl Queue {
         if candidates.clone().nth(1).is_none() {
             return candidates.next();
         }
-        candidates.clone().find(|moment| is_likely(self, *moment)).or_else(|| candidates.next())
+        let likeliest =
+            candidates.clone().find(|moment| is_likely(self, *moment)).or_else(|| candidates.clone().next());
+        match self.choose(candidates.clone().count()) {
+            0 => likeliest,
+            other => candidates.filter(|moment| Some(*moment) != likeliest).nth(other - 1),
+        }
     }
 
     /// Whether a request stood behind a refused one.
@@ -226,6 +282,9 @@ impl Queue {
     /// Takes the flushes that may go now. If there is none but one that has to wait, the arrival
     /// has overtaken what it waits for; unless it may come once more.
     fn take_flushes(&mut self, operation: &Operation, reach: &Reach, is_effective: bool) -> Arrival {
+        if self.may_have_come(reach) && self.choose(2) == 1 && self.may_come_again(operation, reach) {
+            return Arrival::Again;
+        }
         let covered = self.covered(reach);
         let waiting_for = |wait| covered.iter().filter(move |(_, is)| *is == wait).map(|(moment, _)| *moment);
         let early: Vec<Moment> = waiting_for(Wait::Uncertain).collect();
@@ -246,8 +305,9 @@ impl Queue {
         }
         let requests: Vec<Request> = taken.iter().filter_map(|moment| self.requests.remove(moment)).collect();
         let Some(first) = requests.first() else { return Arrival::Nothing };
-        self.counters.superseded += requests.len() as u64 - 1;
-        self.spare.extend(requests.iter().skip(1).filter_map(|spare| spare.effect.reach()));
+        let is_early = |moment: &Moment| self.requests.get(moment).is_some_and(|flush| flush.operation == *operation);
+        let own = if early.iter().any(is_early) { None } else { Some(operation) };
+        self.spare_others(&requests, own);
         let overtook = self.overtaken(first.moment, first, is_effective);
         Arrival::For(Taken { requests, overtook })
     }
@@ -258,9 +318,14 @@ impl Queue {
         self.take_spare(reach) || reach.is_empty() || (self.belated && self.history.fate(operation).is_some())
     }
 
+    /// Whether it may be one that comes once more.
+    fn may_have_come(&self, reach: &Reach) -> bool {
+        self.belated || self.spare.iter().any(|spare| reach.covers(spare))
+    }
+
     /// Forgets a flush that one before it has made needless, and that one with `reach` stands for; `false` if there is none.
     fn take_spare(&mut self, reach: &Reach) -> bool {
-        let equal = self.spare.iter().position(|spare| spare == reach);
+        let equal = self.spare.iter().position(|spare| reach.covers(spare) && spare.covers(reach));
         let spare = equal.or_else(|| self.spare.iter().position(|spare| reach.covers(spare)));
         spare.map(|spare| self.spare.swap_remove(spare)).is_some()
     }
@@ -290,8 +355,16 @@ impl Queue {
             Some(Standing::Cut(cut)) => !self.is_just_cut(cut),
             _ => true,
         };
-        if covered.iter().any(is_meant) {
+        if covered.iter().any(is_meant) && !covered.iter().all(is_meant) && self.choose(2) == 0 {
             covered.retain(is_meant);
+        }
+        let is_overtaken =
+            |(moment, _): &(Moment, Wait)| match self.requests.get(moment).map(|request| request.standing) {
+                Some(Standing::Cut(cut)) => cut.overtaken.is_some(),
+                _ => false,
+            };
+        if covered.iter().any(is_overtaken) && !covered.iter().all(is_overtaken) && self.choose(2) == 1 {
+            covered.retain(|flush| !is_overtaken(flush));
         }
         covered
     }
@@ -321,11 +394,20 @@ impl Queue {
     /// there is nothing else: those are merged. Nothing is found overtaken twice.
     fn overtaken(&mut self, moment: Moment, by: &Request, is_effective: bool) -> Option<Request> {
         let (mut oldest, mut merged) = (None, None);
+        let waits = |older: &Request| matches!(older.standing, Standing::Queued) && older.excuse.is_some();
+        let is_doubtful =
+            self.requests.range(..moment).any(|(_, older)| waits(older) && !older.effect.commutes(&by.effect));
+        let excuses = is_doubtful && self.choose(2) == 1;
         for older in self.requests.range_mut(..moment).map(|(_, older)| older) {
             if older.effect.commutes(&by.effect) {
                 continue;
             }
             match older.standing {
+                // It will have to be told.
+                Standing::Queued if excuses && older.excuse.is_some() => {
+                    let overtaken = is_effective.then(|| by.overtaking(older));
+                    older.standing = Standing::Cut(Cut { hypercall: None, overtaken });
+                }
                 Standing::Queued => {
                     let found = if older.effect.same_entry(&by.effect) { &mut merged } else { &mut oldest };
                     found.get_or_insert(*older);
@@ -369,7 +451,10 @@ impl Queue {
         let moments = match self.effect(operation, Level::L1) {
             Effect::Entry(key, write) if self.chains.contains_key(&key) => self.cut_writes(key, write, now),
             Effect::Flush(reach) => self.mergeable(&reach, is_uncut),
-            _ => self.equal_to(operation).find(|equal| is_uncut(equal)).map(|equal| equal.moment).into_iter().collect(),
+            _ => {
+                let uncut = self.equal_to(operation).filter(|equal| is_uncut(equal)).map(|equal| equal.moment);
+                self.likeliest(uncut, |_, _| true).into_iter().collect()
+            }
         };
         for moment in moments {
             if self.requests.get(&moment).is_some_and(is_uncut) {
@@ -393,7 +478,8 @@ impl Queue {
         let Some((chain, index)) = chains.and_then(|(chains, index)| Some((chains.get_mut(index)?, index))) else {
             return Vec::new();
         };
-        let Some(range) = chain.cut(write) else { return Vec::new() };
+        let choices = self.choices.clone();
+        let Some(range) = chain.cut(write, |ways| choose(choices.as_ref(), ways)) else { return Vec::new() };
         let (cut, waiting) = (chain.moments(range), chain.waiting());
         for moment in waiting {
             if self.requests.get(&moment).is_some_and(|request| matches!(request.standing, Standing::Perhaps)) {
@@ -410,7 +496,10 @@ impl Queue {
         let mut covered = self.covered(reach);
         covered.retain(|(moment, _)| self.requests.get(moment).is_some_and(&among));
         let oldest = covered.first().map(|(_, wait)| *wait);
-        covered.into_iter().filter(|(_, wait)| Some(*wait) == oldest).map(|(moment, _)| moment).collect()
+        match if covered.len() < 2 { 0 } else { self.choose(covered.len() + 1) } {
+            0 => covered.into_iter().filter(|(_, wait)| Some(*wait) == oldest).map(|(moment, _)| moment).collect(),
+            only => covered.get(only - 1).map(|(moment, _)| *moment).into_iter().collect(),
+        }
     }
 
     /// Whether something for which `operation` may stand may be reported so; see
@@ -433,7 +522,7 @@ impl Queue {
         now: Moment,
     ) -> Option<Vec<Request>> {
         let given_up = match self.effect(operation, Level::L1) {
-            Effect::Flush(reach) => self.give_up_flushes(&reach, errno),
+            Effect::Flush(reach) => self.give_up_flushes(operation, &reach, errno),
             _ => self.take_anyhow(operation, now, |queue, moment| {
                 queue.requests.get(&moment).is_some_and(|request| request.may_be_reported(errno))
             }),
@@ -451,14 +540,22 @@ impl Queue {
         Some(given_up)
     }
 
-    fn give_up_flushes(&mut self, reach: &Reach, errno: Option<Errno>) -> Vec<Request> {
+    /// Of TLB flushes for which one stands, the others may come all the same, or be told. `own`: that one, if it is among
+    /// them.
+    fn spare_others(&mut self, flushes: &[Request], own: Option<&Operation>) {
+        let own = own.map(|own| flushes.iter().position(|flush| flush.operation == *own).unwrap_or(0));
+        let others = flushes.iter().enumerate().filter(|(at, _)| Some(*at) != own);
+        self.spare.extend(others.filter_map(|(_, spare)| spare.effect.reach()));
+        self.counters.superseded += flushes.len().saturating_sub(1) as u64;
+    }
+
+    fn give_up_flushes(&mut self, operation: &Operation, reach: &Reach, errno: Option<Errno>) -> Vec<Request> {
         let mut moments = self.mergeable(reach, |request| request.may_be_reported(errno));
-        if moments.is_empty() {
+        if moments.is_empty() && !self.spare.iter().any(|spare| reach.covers(spare)) {
             moments = self.mergeable(reach, |_| true);
         }
-        self.counters.superseded += moments.len().saturating_sub(1) as u64;
         let given_up: Vec<Request> = moments.iter().filter_map(|moment| self.requests.remove(moment)).collect();
-        self.spare.extend(given_up.iter().skip(1).filter_map(|spare| spare.effect.reach()));
+        self.spare_others(&given_up, Some(operation));
         given_up
     }
 

@@ -16,6 +16,7 @@ use hypercall::{Errno, Level, Operation, PteSlot, Subject, VcpuId, VcpuMask};
 use super::{
     Moment,
     chain::{Chain, Settled, Write},
+    choices::Shared,
     counters::Counters,
     effect::{Effect, EntryKey},
     history::{Fate, History},
@@ -27,7 +28,7 @@ use super::{
 pub(super) use arrival::{Arrival, Taken};
 
 /// The requests of one vCPU.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Queue {
     vcpu: VcpuId,
     online: Option<VcpuMask>,
@@ -52,10 +53,13 @@ pub(super) struct Queue {
     pub(super) resumed: Moment,
     pub(super) history: History,
     pub(super) counters: Counters,
+    /// Between requests of which any can be meant, while there is doubt.
+    pub(super) choices: Option<Shared>,
 }
 
 impl Queue {
-    pub(super) fn new(vcpu: VcpuId, settings: &Settings) -> Self {
+    /// `choices`: how they are made.
+    pub(super) fn new(vcpu: VcpuId, settings: &Settings, choices: Option<Shared>) -> Self {
         Self {
             vcpu,
             online: settings.online,
@@ -72,6 +76,7 @@ impl Queue {
             resumed: Moment::default(),
             history: History::new(settings.remembered),
             counters: Counters::default(),
+            choices,
         }
     }
 
@@ -211,6 +216,8 @@ impl Queue {
         let (early, late): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|request| matches!(request.standing, Standing::Early));
         self.counters.applied += early.len() as u64;
+        // They may have stood behind a refused operation too, and that may be told.
+        self.spare.extend(early.iter().filter_map(|flush| flush.effect.reach()));
         self.counters.overdue += late.len() as u64;
         self.remember_overdue(&late);
         late.into_iter().map(|request| (request, self.is_tail(&request))).collect()
