@@ -96,9 +96,9 @@ documented() {
     [ -n "$block" ] || fail "docs/c-face.md has no commands in '$1'"
     said=$(bash -euc "$(sed -n 's/^\$ //p' <<<"$block" | sed "s#/tmp/#$out/#g; s# target/# $target/#g")" 2>&1) || status=$?
     [ "$status" = "$2" ] || fail "docs/c-face.md, '$1' ends with $status, not $2: $said"
-    while read -r line; do
+    while IFS= read -r line; do
         grep -qxF -- "$line" <<<"$said" || fail "docs/c-face.md, '$1' says '$line', and the program '$said'"
-    done < <(grep -v '^\$ ' <<<"$block" | sed 's/^ *//')
+    done < <(grep -v '^\$ ' <<<"$block")
 }
 documented "Compiling it" 0
 # What it asks for and never does is found and said.
