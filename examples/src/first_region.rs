@@ -49,5 +49,8 @@ fn main() {
         stats.queued, stats.applied, stats.refused, stats.flushes
     );
     println!("the referee: {}", guest.verdict());
+    println!(
+        "  (arrivals are attempts: behind the refused write the flush, which had gone out with it, was issued again)"
+    );
     guest.assert_clean();
 }

@@ -198,6 +198,19 @@ pub enum Operation {
     },
 }
 
+/// For messages: an operation of the guest's own by what it does, one that names other domains with them.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Update { update, subject: Subject::SELF } => write!(f, "{update:?}"),
+            Self::Update { update, subject } => write!(f, "{update:?} ({subject:?})"),
+            Self::Mmuext { op, domain: DomId::SELF } => write!(f, "{op:?}"),
+            Self::Mmuext { op, domain } => write!(f, "{op:?} of {domain}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
 /// A hypercall's number and argument registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RawCall {

@@ -10,7 +10,7 @@ use mock_xen::{
     testing::{Failed, TestGuest},
 };
 use pv_mmu::{
-    Failures, Platform, Report, VcpuQueue,
+    Failure, Failures, Platform, Report, VcpuQueue,
     table::{Alias, TableMemory},
 };
 
@@ -58,14 +58,20 @@ impl<'g> Platform for Kernel<'g> {
 
     fn report(&self, report: &Report) {
         println!("the library reports: {report}");
+        if let Report::Failed(failure) = report {
+            self.guest.reported(VcpuId::new(self.current.get() as u32), named(failure));
+        }
     }
 }
 
 /// The library's failures, as the referee takes them.
 #[must_use]
 pub fn told(left: Result<(), Failures>) -> Vec<Failed> {
-    let failed = |failure: &pv_mmu::Failure| Failed { operation: *failure.operation(), errno: failure.errno() };
-    left.err().iter().flat_map(|failures| failures.iter().map(failed).collect::<Vec<_>>()).collect()
+    left.err().iter().flat_map(|failures| failures.iter().map(named).collect::<Vec<_>>()).collect()
+}
+
+fn named(failure: &Failure) -> Failed {
+    Failed { operation: *failure.operation(), errno: failure.errno() }
 }
 
 /// A page of the guest's that can serve as a table, reached where its kernel has it mapped.

@@ -64,8 +64,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.errno() {
-            Some(errno) => write!(f, "the hypervisor answered {errno} to {:?}", self.operation)?,
-            None => write!(f, "not attempted after an earlier refusal: {:?}", self.operation)?,
+            Some(errno) => write!(f, "the hypervisor answered {errno} to `{}`", self.operation)?,
+            None => write!(f, "not attempted after an earlier refusal: `{}`", self.operation)?,
         }
         match self.caller {
             Some(caller) => write!(f, ", asked at {caller}"),
@@ -129,8 +129,12 @@ impl Failures {
 
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} operations of the region are not effective", self.count)?;
+        match self.count {
+            1 => f.write_str("1 operation of the region is not effective")?,
+            count => write!(f, "{count} operations of the region are not effective")?,
+        }
         match self.iter().next() {
+            Some(only) if self.count == 1 => write!(f, ": {only}"),
             Some(first) => write!(f, "; the first: {first}"),
             None => Ok(()),
         }
@@ -167,6 +171,7 @@ impl fmt::Display for Report {
         match self {
             Self::Failed(failure) => failure.fmt(f),
             Self::LeakedRegion { depth } => write!(f, "a region was left open at depth {depth} and is flushed now"),
+            Self::UnbalancedPause { regions: 1 } => f.write_str("1 region opened in a pause outlived it"),
             Self::UnbalancedPause { regions } => write!(f, "{regions} regions opened in a pause outlived it"),
             Self::MulticallRefused(errno) => {
                 write!(f, "the hypervisor answered {errno} to a multicall; its calls were issued one by one")

@@ -155,12 +155,16 @@ fn is_command(text: &str) -> bool {
     text.starts_with("pvmmu ") || text.starts_with("cargo run ") || text.starts_with("cargo test -p") || is_script(text)
 }
 
-/// The words of each of the commands that a line joins, without what becomes of their output.
+/// The words of each of the commands that a line joins, without variables set for them and what becomes of their output.
 fn split(line: &str) -> Option<Vec<Vec<String>>> {
     let plain = line.replace(['(', ')'], " ");
     let words = shlex::split(&plain)?;
     let is_joint = |word: &String| ["&&", "||", "|", ";"].contains(&&**word);
     let is_said = |word: &&String| ![">", ">>", "2>", "<"].contains(&&***word);
-    let parts = words.split(is_joint).map(|words| words.iter().take_while(is_said).cloned().collect::<Vec<_>>());
+    let sets = |word: &&String| {
+        word.split_once('=').is_some_and(|(name, _)| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
+    };
+    let said = |words: &[String]| words.iter().skip_while(sets).take_while(is_said).cloned().collect::<Vec<_>>();
+    let parts = words.split(is_joint).map(said);
     Some(parts.filter(|words| !words.is_empty()).collect())
 }

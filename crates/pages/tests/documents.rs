@@ -34,7 +34,7 @@ fn every_page_is_in_the_index() {
 }
 
 /// Each with the words by which it is found.
-const PLANTED: [(&str, &str); 18] = [
+const PLANTED: [(&str, &str); 19] = [
     ("```text\nx\n```", "nothing tests this `text` block"),
     ("    cargo run --release\n", "nothing tests this `` block"),
     ("<!-- untested -->\n```text\nx\n```", "gives no reason"),
@@ -46,6 +46,7 @@ const PLANTED: [(&str, &str); 18] = [
     ("```sh\nmake\n```", "`make` is no program of this repository"),
     ("```console\n$ ci/bench.sh --instruction-counts\n```", "`ci/bench.sh` does not take `--instruction-counts`"),
     ("```console\n$ ci/test.sh | moore\n```", "`moore` is no program of this repository"),
+    ("```console\n$ RUST_LOG=all ci/everything.sh\n```", "there is no `ci/everything.sh`"),
     ("```console\n$ ci/everything.sh\n```", "there is no `ci/everything.sh`"),
     ("`ci/everything.sh`", "there is no `ci/everything.sh`"),
     ("```console\n$ cargo run -p mock-xem\n```", "there is no package `mock-xem`"),
@@ -69,6 +70,7 @@ fn what_is_marked_is_taken_for_what_it_is() {
         "<!-- untested: needs a kernel of Linux -->\n```sh\nmake\n```",
         "<!-- tested by ci/c-face.sh -->\n```c\nx\n```",
         "```console\n$ ci/bench.sh --instructions # counts\n```",
+        "```console\n$ RUSTDOCFLAGS=all ci/bench.sh --instructions\n```",
         "```console\n$ ci/bench.sh --instructions > what-it-said.txt\n```",
         "```console\n$ ci/bench.sh \\\n    --instructions\n```",
         "<!-- file: src/lib.rs -->\n```rust\nx\n```",

@@ -44,15 +44,15 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// As the environment says: `XEN_LAB_QEMU` and `XEN_LAB_XEN` name files, and what is missing is
-    /// fetched unless `XEN_LAB_OFFLINE` is set.
+    /// As the environment says: `XEN_LAB_QEMU`, `XEN_LAB_XEN` and `XEN_LAB_KERNEL` name files, and what is
+    /// missing is fetched unless `XEN_LAB_OFFLINE` is set.
     #[must_use]
     pub fn from_environment() -> Self {
         let file = |name| env::var_os(name).map(PathBuf::from);
         Self {
             qemu: file("XEN_LAB_QEMU"),
             xen: file("XEN_LAB_XEN"),
-            kernel: None,
+            kernel: file("XEN_LAB_KERNEL"),
             directory: tools::target().join("xen-lab"),
             fetch: env::var_os("XEN_LAB_OFFLINE").is_none(),
         }

@@ -16,7 +16,16 @@ impl Lab {
     /// With `CI=true` where there is none, and anywhere if the lab is broken in another way.
     #[must_use]
     pub fn for_test(test: &str) -> Option<&'static Self> {
-        let error = match &*FOUND {
+        Self::found_for_test(&FOUND, test)
+    }
+
+    /// The same of a lab with sources of the tests' own, as [`Lab::with`] found it.
+    ///
+    /// # Panics
+    /// As [`Lab::for_test`].
+    #[must_use]
+    pub fn found_for_test<'l>(found: &'l Result<Self, FindError>, test: &str) -> Option<&'l Self> {
+        let error = match found {
             Ok(lab) => return Some(lab),
             Err(error) => error,
         };

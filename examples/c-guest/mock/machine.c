@@ -40,7 +40,11 @@ int machine_is_clean(uint64_t *rules)
     if (!verdict.violations && !verdict.pending && !verdict.untold && !verdict.open && !verdict.not_modelled
         && !verdict.miscounted && verdict.asked > 0)
         return 1;
-    printf("%s\n%llu open, %llu untold\n", text, (unsigned long long)verdict.open, (unsigned long long)verdict.untold);
+    printf("%s\n", text);
+    printf("%llu open, %llu untold\n", (unsigned long long)verdict.open, (unsigned long long)verdict.untold);
+    printf("  open: tasks in a region or a pause that nobody ended; untold: refusals the kernel was not told of;\n"
+           "  pending: asked for and not arrived at the hypervisor; merged: made by a later write of the entry;\n"
+           "  superseded: needless by another flush\n");
     return 0;
 }
 

@@ -211,9 +211,14 @@ int main(int count, char **words)
         scenarios[n].run();
         n = !machine_is_clean(&rules);
         mockxen_free(machine.guest);
-        printf("rules=%#llx\n", (unsigned long long)rules);
+        printf("rules=%#llx%s\n", (unsigned long long)rules, rules ? " (bit n: Rn of docs/contract.md)" : "");
         return (int)n;
     }
-    fprintf(stderr, "usage: c-guest-mock SCENARIO\n");
+    if (count == 2)
+        fprintf(stderr, "c-guest-mock: no scenario is called `%s`\n", words[1]);
+    fprintf(stderr, "usage: c-guest-mock SCENARIO, which is one of");
+    for (n = 0; n < sizeof scenarios / sizeof *scenarios; n++)
+        fprintf(stderr, " %s", scenarios[n].name);
+    fprintf(stderr, "\n");
     return 2;
 }

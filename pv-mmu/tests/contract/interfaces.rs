@@ -163,14 +163,19 @@ fn messages_say_what_happened_and_to_what() {
     let busy = Errno::BUSY.to_string();
     let says =
         |message: String, parts: &[&str]| parts.iter().for_each(|part| assert!(message.contains(part), "{message}"));
-    says(refused.to_string(), &[&busy, "Update"]);
-    says(left.to_string(), &["not attempted", "Update"]);
+    says(refused.to_string(), &[&busy, &format!("`{} := {:#x}`", slot(0), pte(9).bits())]);
+    says(left.to_string(), &["not attempted", &format!("`{} := 0x0`", slot(1))]);
     says(failures.to_string(), &["2 operations", &busy]);
+    poison(&model, pte(9));
+    let mut region = kernel.mmu().enter(&mut task, kernel.task());
+    region.set_pte(slot(0), pte(9));
+    says(region.leave().unwrap_err().to_string(), &["1 operation of the region is not effective", &busy]);
     says(LeaveError::Failed(failures).to_string(), &["2 operations"]);
     says(SetRangeError::Failed(failures).to_string(), &["2 operations"]);
     says(Report::Failed(refused).to_string(), &[&busy]);
     says(Report::LeakedRegion { depth: 3 }.to_string(), &["3", "flushed"]);
-    says(Report::UnbalancedPause { regions: 4 }.to_string(), &["4", "pause"]);
+    says(Report::UnbalancedPause { regions: 4 }.to_string(), &["4 regions", "pause"]);
+    says(Report::UnbalancedPause { regions: 1 }.to_string(), &["1 region opened"]);
     says(Report::MulticallRefused(Errno::BUSY).to_string(), &[&busy, "one by one"]);
     let beyond = RangeError::BeyondTable { slot: slot(511), count: 7 };
     says(beyond.to_string(), &["7 entries", &slot(511).to_string()]);

@@ -11,7 +11,8 @@ use core::ops::AddAssign;
 pub struct Counters {
     /// Operations asked for.
     pub asked: u64,
-    /// Operations that arrived, asked for or not, those never looked at left out.
+    /// Operations that arrived, asked for or not, those never looked at left out. Attempts are counted: a TLB flush that is
+    /// issued again behind what a refusal had held up arrives twice.
     pub arrivals: u64,
     /// Arrived and applied.
     pub applied: u64,

@@ -327,6 +327,12 @@ impl Referee {
         self.happens(move |state| state.used_stale(vcpu, address, frame, is_store));
     }
 
+    /// The moment of what it was told last.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.state.lock().moment
+    }
+
     /// Operations asked for on `vcpu` that have not arrived.
     #[must_use]
     pub fn pending(&self, vcpu: VcpuId) -> usize {
@@ -411,7 +417,8 @@ impl fmt::Display for Verdict {
         let Counters { asked, arrivals, merged, superseded, .. } = self.counters;
         match self.found {
             0 => write!(f, "no rule broken: ")?,
-            found => write!(f, "rules broken {found} times: ")?,
+            1 => write!(f, "a rule is broken: ")?,
+            found => write!(f, "rules are broken {found} times: ")?,
         }
         write!(f, "{asked} asked, {arrivals} arrived, {merged} merged, {superseded} superseded")?;
         write!(f, ", {} pending", self.pending)?;

@@ -64,7 +64,7 @@ pub(super) struct Callback {
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) settings: Settings,
-    moment: Moment,
+    pub(super) moment: Moment,
     pub(super) tasks: HashMap<TaskId, Task>,
     pub(super) vcpus: BTreeMap<VcpuId, Vcpu>,
     pub(super) owed: Vec<Owed>,

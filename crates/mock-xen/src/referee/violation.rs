@@ -225,11 +225,11 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StillQueued(point) => write!(f, "not effective when {point}"),
-            Self::Overtaken { by, asked } => write!(f, "overtaken by {}, asked at {asked}", Named(by)),
+            Self::Overtaken { by, asked } => write!(f, "overtaken by `{by}`, asked at {asked}"),
             Self::AppliedTwice { before } => write!(f, "applied before, at {before}"),
             Self::RefusedTwice { before } => write!(f, "refused before, at {before}"),
             Self::NeverAsked => f.write_str("nobody asked for it"),
-            Self::Altered { due } => write!(f, "arrived where {} was due", Named(due)),
+            Self::Altered { due } => write!(f, "arrived where `{due}` was due"),
             Self::WrongMerge { writes } => write!(f, "no merge of the {writes} writes pending for its entry"),
             Self::WrongVcpu { arrived_on } => write!(f, "arrived on {arrived_on}"),
             Self::FailureUntold(errno) => write!(f, "refused with {errno}, and the guest was not told"),
@@ -277,19 +277,6 @@ impl fmt::Display for Finding {
     }
 }
 
-/// An operation as a person reads it.
-struct Named<'a>(&'a Operation);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Operation::Update { update, .. } => write!(f, "`{update:?}`"),
-            Operation::Mmuext { op, .. } => write!(f, "`{op:?}`"),
-            other => write!(f, "`{other:?}`"),
-        }
-    }
-}
-
 /// When and in which context something was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -323,7 +310,7 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.rule, self.rule.title())?;
         if let Some(operation) = &self.operation {
-            write!(f, ": {}", Named(operation))?;
+            write!(f, ": `{operation}`")?;
         }
         if let Some(task) = self.task {
             write!(f, ", {task}")?;

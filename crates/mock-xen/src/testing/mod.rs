@@ -33,6 +33,7 @@
 //! ```
 
 mod answer;
+mod moments;
 mod task;
 
 use std::sync::Arc;
@@ -42,6 +43,8 @@ use hypercall::{
 };
 
 use crate::referee::{Asker, Profile, Referee, Rule, Settings, TaskId, Verdict, Violation};
+use moments::{Moments, Teller};
+
 use crate::{GuestBuilder, MockVcpu, MockXen};
 
 pub use answer::{Answer, Failed};
@@ -74,7 +77,7 @@ pub const fn mmuext(op: MmuextOp) -> Operation {
 #[derive(Debug)]
 pub struct TestGuest {
     xen: MockXen,
-    referee: Arc<Referee>,
+    moments: Arc<Moments>,
     table: Mfn,
     empty_table: Mfn,
     pages: Vec<Mfn>,
@@ -98,18 +101,18 @@ impl TestGuest {
     pub fn with_settings(settings: Settings) -> Self {
         let vcpus = (0..Self::VCPUS).map(VcpuId::new);
         let settings = settings.online_by_default(vcpus.clone().collect());
-        let referee = Arc::new(Referee::with_settings(settings));
+        let moments = Arc::new(Moments::new(Arc::new(Referee::with_settings(settings))));
         let mut builder = GuestBuilder::new(Self::VCPUS);
-        builder.ram(Pfn::new(0), Mfn::new(0x100)).witness(referee.clone());
+        builder.ram(Pfn::new(0), Mfn::new(0x100)).witness(moments.clone());
         let (table, empty_table) = (builder.new_frame(), builder.new_frame());
         let pages = (0..Self::PAGES).map(|_| builder.new_frame()).collect();
         builder.table(table, Level::L1).pin(table).table(empty_table, Level::L1);
         let xen = builder.build().expect("the layout is fixed and sound");
         for vcpu in vcpus {
             let processor = xen.processor(vcpu);
-            referee.loaded(vcpu, processor.base, processor.user_base);
+            moments.referee().loaded(vcpu, processor.base, processor.user_base);
         }
-        Self { xen, referee, table, empty_table, pages }
+        Self { xen, moments, table, empty_table, pages }
     }
 
     /// The machine.
@@ -121,7 +124,24 @@ impl TestGuest {
     /// The referee, for what a [`TestTask`] does not tell.
     #[must_use]
     pub fn referee(&self) -> &Referee {
-        &self.referee
+        self.moments.referee()
+    }
+
+    fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// The platform's `report` has told the guest, on `vcpu`, of an operation that is not effective (R14). What a call
+    /// answers need not be told by this: a [`TestTask`] does.
+    #[track_caller]
+    pub fn reported(&self, vcpu: VcpuId, failed: Failed) {
+        let Failed { operation, errno } = failed;
+        let what =
+            if errno.is_some() { "the guest is told of the refusal of" } else { "the guest is told: not attempted" };
+        self.moments.tell(Teller::Machine(vcpu), what, Some(&operation), |referee| match errno {
+            Some(errno) => referee.failed(vcpu, &operation, errno),
+            None => referee.not_attempted(vcpu, &operation),
+        });
     }
 
     /// The way to call the machine as `vcpu`.
@@ -189,21 +209,62 @@ impl TestGuest {
     /// What the referee found so far.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        self.referee.verdict()
+        self.referee().verdict()
+    }
+
+    /// The verdict, and where a rule was broken all that led there: each moment with its task, vCPU and line of the
+    /// test, how operations are written, and what the test itself may have left out.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let verdict = self.verdict();
+        let mut text = format!("{verdict}{}{}", moments::slip(&verdict), self.moments.behind(&verdict));
+        if !verdict.is_clean() {
+            text += &self.legend();
+        }
+        text
+    }
+
+    /// How operations are written.
+    fn legend(&self) -> String {
+        let (table, page) = (self.table.number(), self.pages[0].number());
+        format!(
+            "\n  `slot {table:#x}[n] := value`: entry n of the test's table becomes value; page p is mfn {page:#x} + p, and the last \
+             three digits of a value are flags: 003 is present and writable"
+        )
+    }
+
+    /// Why the test may not end here, apart from broken rules.
+    fn unfinished(verdict: &Verdict) -> Option<String> {
+        let counted = |count: usize, one: &str, more: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{count} {more}")),
+        };
+        counted(verdict.pending, "operation is still pending", "operations are still pending")
+            .map(|text| text + ", leave or flush before the verdict")
+            .or_else(|| {
+                counted(verdict.untold, "refusal has not been told", "refusals have not been told").map(|text| {
+                    text + ": `leave` takes what the library answers, `TestGuest::reported` what it tells the platform"
+                })
+            })
+            .or_else(|| {
+                let text = counted(verdict.open, "task is in a region or pause", "tasks are in a region or pause");
+                text.map(|text| text + ", end that first")
+            })
     }
 
     /// Asserts that no rule was broken, that nothing is pending, no refusal untold and no region open, that every
     /// count of the machine is right, and that it modelled all it was asked for.
     ///
     /// # Panics
-    /// If that is not so; the message names rule, operation, task, vCPU and both moments of each violation.
+    /// If that is not so; the message is that of [`TestGuest::explained`].
     #[track_caller]
     pub fn assert_clean(&self) {
         let verdict = self.verdict();
-        assert!(verdict.is_clean(), "{verdict}");
-        assert!(verdict.pending == 0, "operations are still pending, leave or flush before the verdict: {verdict}");
-        assert!(verdict.untold == 0, "{} refusals have not been told, report them first: {verdict}", verdict.untold);
-        assert!(verdict.open == 0, "{} tasks are in a region or pause, end them first: {verdict}", verdict.open);
+        assert!(verdict.is_clean(), "{}", self.explained());
+        if let Some(unfinished) = Self::unfinished(&verdict) {
+            panic!("{unfinished}: {verdict}");
+        }
         let missing = self.xen.not_modelled();
         assert!(missing.is_empty(), "the mock does not model what was asked of it: {missing:?}");
         if let Err(failure) = self.xen.audit() {
@@ -214,13 +275,13 @@ impl TestGuest {
     /// Asserts that `rule` was broken, and answers with the first violation of it.
     ///
     /// # Panics
-    /// If it was not; the message names what was broken instead.
+    /// If it was not; the message is that of [`TestGuest::explained`], with what was broken instead.
     #[track_caller]
     pub fn assert_violates(&self, rule: Rule) -> Violation {
         let verdict = self.verdict();
         match verdict.violations.iter().find(|violation| violation.rule == rule) {
             Some(violation) => *violation,
-            None => panic!("{rule} ({}) was expected to be broken, and was not: {verdict}", rule.title()),
+            None => panic!("{rule} ({}) was expected to be broken, and was not: {}", rule.title(), self.explained()),
         }
     }
 }

@@ -116,7 +116,7 @@ fn an_expected_violation_that_is_not_there_fails_the_test() {
 }
 
 #[test]
-#[should_panic(expected = "operations are still pending")]
+#[should_panic(expected = "1 operation is still pending, leave or flush")]
 fn a_verdict_in_the_middle_of_a_region_fails_the_test() {
     let guest = guest();
     let mut queue = Queue::new(&guest);
@@ -127,7 +127,7 @@ fn a_verdict_in_the_middle_of_a_region_fails_the_test() {
 }
 
 #[test]
-#[should_panic(expected = "1 refusals have not been told")]
+#[should_panic(expected = "1 refusal has not been told")]
 fn a_verdict_over_a_swallowed_refusal_fails_the_test() {
     let guest = guest();
     let task = guest.task(1, C0);
@@ -139,7 +139,7 @@ fn a_verdict_over_a_swallowed_refusal_fails_the_test() {
 }
 
 #[test]
-#[should_panic(expected = "1 tasks are in a region or pause")]
+#[should_panic(expected = "1 task is in a region or pause")]
 fn a_verdict_over_an_open_region_fails_the_test() {
     let guest = guest();
     guest.task(1, C0).enter(|| true);
@@ -180,6 +180,105 @@ fn the_base_pointers_the_machine_starts_with_are_known() {
         });
     });
     guest.assert_violates(Rule::R12);
+}
+
+/// An update past what `task` has queued for the same entry, and where the two were asked for.
+fn overtaken(guest: &TestGuest) -> [u32; 2] {
+    let (task, mut queue) = (guest.task(1, C0), Queue::new(guest));
+    task.enter(|| true);
+    let first = line!() + 1;
+    task.ask(update(guest.slot(0), guest.pte(0)), |operation| queue.add(operation));
+    task.ask(update(guest.slot(0), guest.pte(1)), |operation| issue_operation(&mut guest.hypervisor(C0), operation));
+    task.leave(|| queue.flush(C0));
+    [first, first + 1]
+}
+
+/// The number behind the first `moment ` of a text.
+fn moment(text: &str) -> &str {
+    text.split("moment ").nth(1).unwrap().split([' ', ':']).next().unwrap()
+}
+
+#[test]
+fn every_moment_of_a_finding_leads_to_a_line_of_the_test() {
+    let guest = guest();
+    let lines = overtaken(&guest);
+    let violation = guest.assert_violates(Rule::R3).to_string();
+    let explained = guest.explained();
+    let told = |at: &str| explained.lines().find(|line| line.trim().starts_with(&format!("moment {at}: "))).unwrap();
+    for (asked, line) in violation.split("asked at ").skip(1).zip(lines) {
+        let asked = told(moment(asked));
+        assert!(asked.contains("task 1, vcpu 0: asks for `slot 0x101[0]"), "{explained}");
+        assert!(asked.ends_with(&format!("tests/referee/guest.rs:{line}")), "{explained}");
+    }
+    let found = moment(violation.split_once("found at ").unwrap().1);
+    assert!(told(found).contains("the hypervisor applies `slot 0x101[0]"), "{explained}");
+    assert!(explained.contains("`slot 0x101[n] := value`") && explained.contains("mfn 0x103 + p"), "{explained}");
+}
+
+#[test]
+fn of_many_moments_those_are_shown_that_a_finding_names() {
+    let guest = guest();
+    let (task, mut queue) = (guest.task(1, C0), Queue::new(&guest));
+    task.enter(|| true);
+    task.ask(update(guest.slot(0), guest.pte(0)), |operation| queue.add(operation));
+    for page in 1..60 {
+        task.ask(update(guest.slot(page), guest.pte(page % 16)), |operation| queue.add(operation));
+    }
+    task.leave(|| true);
+    assert_eq!(guest.verdict().found, 60);
+    let explained = guest.explained();
+    assert!(explained.lines().any(|line| line.contains("asks for `slot 0x101[0] ")), "{explained}");
+    assert!(!explained.contains("entered a region"), "{explained}");
+}
+
+#[test]
+fn nothing_is_explained_where_nothing_is_wrong() {
+    assert_eq!(guest().explained(), guest().verdict().to_string());
+}
+
+#[test]
+#[should_panic(expected = "(or the test did not tell the referee of the region: see `TestTask::enter`)")]
+fn a_region_of_which_the_referee_is_not_told_may_be_the_tests_mistake() {
+    let guest = guest();
+    let mut queue = Queue::new(&guest);
+    guest.task(1, C0).ask(update(guest.slot(0), guest.pte(0)), |operation| queue.add(operation));
+    guest.assert_clean();
+}
+
+#[test]
+#[should_panic(expected = "(or the test did not tell the referee what it asked for: see `TestTask::ask`)")]
+fn a_call_of_which_the_referee_is_not_told_may_be_the_tests_mistake() {
+    let guest = guest();
+    let _applied = issue_operation(&mut guest.hypervisor(C0), &update(guest.slot(0), guest.pte(0)));
+    guest.assert_clean();
+}
+
+#[test]
+fn a_refusal_that_the_platform_reports_is_told() {
+    let guest = guest();
+    let task = guest.task(1, C0);
+    let refused = update(guest.slot(0), guest.refused_pte());
+    task.enter(|| true);
+    task.ask(refused, |_| Ok(()));
+    task.leave(|| {
+        let errno = issue_operation(&mut guest.hypervisor(C0), &refused).err();
+        guest.reported(C0, Failed { operation: refused, errno });
+    });
+    guest.assert_clean();
+}
+
+#[test]
+fn a_leak_that_is_reported_at_exit_is_no_leak() {
+    let guest = guest();
+    let task = guest.task(1, C0);
+    task.enter(|| true);
+    task.leak_reported();
+    task.exit();
+    guest.assert_clean();
+    let task = guest.task(2, C0);
+    task.enter(|| true);
+    task.exit();
+    guest.assert_violates(Rule::R2);
 }
 
 #[test]

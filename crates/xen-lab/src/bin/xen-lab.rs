@@ -1,5 +1,6 @@
-//! `xen-lab COMMAND [PAYLOAD [KERNEL-ARGUMENTS]]`: boots the lab kernel once, has it carry out a
-//! command, and writes the answer to standard output; the kernel's log and the times go to standard error.
+//! `xen-lab COMMAND [PAYLOAD [KERNEL-ARGUMENTS]]`: boots the lab kernel, or the one that `XEN_LAB_KERNEL` names,
+//! once, has it carry out a command, and writes the answer to standard output; the kernel's log and the times go to
+//! standard error.
 #![forbid(unsafe_code)]
 
 use std::env;

@@ -28,11 +28,15 @@ pub(crate) const SMOKE: &[(&str, &str)] = &[
     ("clear_differing", "0"),
 ];
 
+/// What the refusals among them are.
+pub(crate) const SMOKE_REFUSALS: &str =
+    "two refusals are planted, entry `injected_at` by the kernel's own hand and `forbidden_at` by Xen's";
+
 #[test]
 fn a_table_goes_out_in_one_hypercall_and_failures_are_named() {
     let Some(lab) = lab("smoke") else { return };
     let values = values(lab, &machine("smoke"), "pvmmu-smoke", "");
-    println!("{values:?}");
+    println!("{SMOKE_REFUSALS}: {values:?}");
     check(&values, SMOKE);
 }
 
