@@ -330,7 +330,7 @@ impl Referee {
     /// The moment of what it was told last.
     #[must_use]
     pub fn moment(&self) -> Moment {
-        self.state.lock().moment
+        self.bench.lock().state.moment
     }
 
     /// Operations asked for on `vcpu` that have not arrived.
