@@ -163,13 +163,15 @@ proptest! {
         line in any::<Index>(),
     ) {
         let (own, other) = (&FORMS[forms.0], &FORMS[(forms.0 + forms.1) % 3]);
-        // Without what counts the entries, and without the one event that all print alike.
+        // Without what counts the entries, and without what can be read in either form: page faults, and probes, of which only
+        // the name is read.
         let own = if forms.0 == 0 { &own[4..][..at] } else { &own[..at] };
-        let other: Vec<&Vec<u8>> = other[4..].iter().filter(|line| !line.windows(5).any(|word| *word == *b"fault")).collect();
+        let is_alike = |line: &&Vec<u8>| line.windows(5).any(|word| *word == *b"fault" || *word == *b"probe");
+        let other: Vec<&Vec<u8>> = other[4..].iter().filter(|line| !is_alike(line)).collect();
         let line = other[line.index(other.len())];
         let text = [own.concat(), stamped(line, 900_000_000)].concat();
         prop_assert!(digest(&own.concat()).is_ok());
-        prop_assert!(digest(&text).is_err());
+        prop_assert!(digest(&text).is_err(), "{}", String::from_utf8_lossy(line));
     }
 
     #[test]
