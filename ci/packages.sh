@@ -87,6 +87,11 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/packages"
 # Without dev-dependencies: these switch features on that a user of the crate has not.
 cargo +"$oldest" hack check --quiet --feature-powerset --no-dev-deps -p hypercall -p pv-mmu -p mock-xen
 
+# Cargo takes what is packaged for as unchanging as a registry's: what an earlier run unpacked and built under the same version would
+# be taken for what is packaged now.
+export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/packaged"
+rm -rf "$CARGO_TARGET_DIR"
+for crate in "${crates[@]}"; do rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{src,cache}/-*/"$crate"-[0-9]*; done
 # All at once: each is built from its package, with the others' packages in place of a registry's.
 packages=()
 for crate in "${crates[@]}"; do packages+=(-p "$crate"); done

@@ -106,6 +106,10 @@ pub struct Referee {
     bench: Mutex<Bench>,
 }
 
+/// A panicking guest, as tests of planted faults have, leaves the referee to be asked: it judges under its own lock, and nothing
+/// of a caller's runs there.
+impl std::panic::UnwindSafe for Referee {}
+
 impl Referee {
     /// A referee for `profile` with its other [`Settings`] as they are by themselves.
     #[must_use]
