@@ -39,6 +39,9 @@ pub(super) enum Standing {
     /// A TLB flush that arrived while a write asked before it was in standing `Cut` or `Perhaps`. It counts
     /// if that write arrives no more, and has to come again otherwise.
     Early,
+    /// A TLB flush that came in its turn but for a write that has become effective only since: it has to come once more. What was
+    /// asked after it overtakes it no more, since it came before that.
+    Again,
     /// An L1 update that an arrival may stand for.
     Perhaps,
 }

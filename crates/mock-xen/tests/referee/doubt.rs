@@ -101,6 +101,27 @@ fn a_flush_that_is_attempted_again_calls_for_no_other() {
     assert_eq!(late_flush(|referee| referee.arrived(C0, &write(2, 5), DONE)), [Rule::R12]);
 }
 
+/// Two refused writes with one behind each, and a flush between, which came in its turn but for the first of those: both
+/// are attempted again.
+fn flush_between(end: impl FnOnce(&Referee)) -> Vec<Rule> {
+    let (one, other) = (write(7, 3), write(2, 3));
+    let (behind_one, behind_other) = (write(1, 5), write(0, 0));
+    region(&[one, behind_one, flush_all(), other, behind_other], |referee| {
+        let first = [(one, BUSY), (behind_one, None), (flush_all(), DONE), (other, BUSY), (behind_other, None)];
+        let again = [(behind_one, DONE), (behind_other, DONE)];
+        first.into_iter().chain(again).for_each(|(operation, result)| referee.arrived(C0, &operation, result));
+        end(referee);
+        referee.failed(C0, &one, Errno::BUSY);
+        referee.failed(C0, &other, Errno::BUSY);
+    })
+}
+
+#[test]
+fn a_flush_that_came_before_what_was_asked_after_it_may_come_again_behind_that() {
+    assert_eq!(flush_between(|referee| referee.arrived(C0, &flush_all(), DONE)), []);
+    assert_eq!(flush_between(|_| {}), [Rule::R12], "it has to come again");
+}
+
 #[test]
 fn of_two_equal_refusals_the_handlers_is_told_at_once() {
     let told = |handler_is_told: bool| {

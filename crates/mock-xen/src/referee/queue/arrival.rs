@@ -225,14 +225,14 @@ impl Queue {
             let waits = match older.standing {
                 Standing::Queued => true,
                 Standing::Cut(cut) => cut.overtaken.is_none() && !self.is_just_cut(cut),
-                Standing::Overtaken | Standing::Early | Standing::Perhaps => false,
+                Standing::Overtaken | Standing::Early | Standing::Again | Standing::Perhaps => false,
             };
             waits && !may_swap
         };
         let is_out = match request.standing {
             Standing::Cut(cut) => cut.overtaken.is_some() || self.is_just_cut(cut),
             Standing::Perhaps => true,
-            Standing::Queued | Standing::Overtaken | Standing::Early => false,
+            Standing::Queued | Standing::Overtaken | Standing::Early | Standing::Again => false,
         };
         !is_out && !self.requests.range(..moment).any(|(_, older)| is_ahead(older))
     }
@@ -348,7 +348,7 @@ impl Queue {
                 (effect, _) if effect.commutes(&arriving) => {}
                 (_, Standing::Queued) => wait = Wait::Queued,
                 (_, Standing::Cut(_) | Standing::Perhaps) => wait = wait.max(Wait::Uncertain),
-                (_, Standing::Overtaken | Standing::Early) => {}
+                (_, Standing::Overtaken | Standing::Early | Standing::Again) => {}
             }
         }
         let is_meant = |(moment, _): &(Moment, Wait)| match self.requests.get(moment).map(|request| request.standing) {
@@ -565,7 +565,7 @@ impl Queue {
         self.belated = true;
         for later in self.requests.range_mut(moment..).map(|(_, later)| later) {
             if matches!(later.standing, Standing::Early) {
-                later.standing = Standing::Queued;
+                later.standing = Standing::Again;
             }
         }
     }
