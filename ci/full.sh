@@ -29,7 +29,5 @@ ci/record-linux.sh
 ci/pipelines.sh
 # Packages, features, the oldest compiler, public interfaces as the nightly compiler tells them.
 ci/packages.sh
-# Coverage, no lower than kept; docs/decisions/coverage.md.
-ci/coverage.sh
 # Every change of pv-mmu/src is noticed or explained. Figures in docs/decisions/mutants.md.
 ci/mutants.sh

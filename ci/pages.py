@@ -17,11 +17,13 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.chrome.service import Service
 
 WIDTH, HEIGHT = 1280, 900
+# What the browser would ask of a network by itself.
+QUIET = ("--no-first-run", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
 def browser():
     options = webdriver.ChromeOptions()
-    for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={WIDTH},{HEIGHT}", "--hide-scrollbars"):
+    for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={WIDTH},{HEIGHT}", "--hide-scrollbars", *QUIET):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     return webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)

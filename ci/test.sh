@@ -17,6 +17,8 @@ step "tests"
 cargo test --workspace
 step "tests with caller locations"
 cargo test -p pv-mmu --features caller-location
+step "coverage, no lower than kept"
+ci/coverage.sh --if-possible
 step "a gigabyte of trace in bounded memory"
 cargo test --release -p mmu-trace --test memory -- --nocapture
 step "the mock held against real Xen"

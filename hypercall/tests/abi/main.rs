@@ -3,3 +3,4 @@
 mod adapters;
 mod batch;
 mod common;
+mod kinds;
