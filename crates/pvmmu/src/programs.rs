@@ -39,7 +39,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn text(CaseVerdict { case, answer, verdict }: &CaseVerdict) -> String {
+fn text(CaseVerdict { case, answer, verdict, .. }: &CaseVerdict) -> String {
     let mut text = String::new();
     if !case.name.is_empty() {
         let _ = writeln!(text, "case {}: {}", case.name, case.title);

@@ -3,7 +3,7 @@
 use xen_program::outcome::{ProgramAnswer, Told};
 use xen_program::{Case, Cases, Mode, Outcome, Report, parse};
 
-use crate::compare::lines;
+use crate::compare::{TIMES, TRIES, lines};
 use crate::executor::Executor;
 use crate::running::{Ran, Running, RunningError};
 use crate::unmodelled::unmodelled;
@@ -58,9 +58,12 @@ pub struct CaseVerdict {
     pub answer: Vec<String>,
     /// Whether that is what was expected.
     pub verdict: Verdict,
+    /// Whether it was only when asked again.
+    pub unsteady: bool,
 }
 
-/// Runs cases on one executor, interrupted as `mode` says.
+/// Runs cases on one executor, interrupted as `mode` says. What is answered otherwise than expected is asked again, as
+/// [`conform`](crate::conform()) does, and what counts is what stays.
 ///
 /// # Errors
 /// Where the executor fails.
@@ -69,6 +72,23 @@ pub fn run_cases<E: Executor + ?Sized>(
     mode: Mode,
     cases: Vec<Case>,
 ) -> Result<Vec<CaseVerdict>, RunningError> {
+    let mut verdicts = ask(executor, mode, cases)?;
+    for _ in 0..TRIES {
+        let is_unmet = |place: &usize| matches!(verdicts[*place].verdict, Verdict::Unmet(_));
+        let places: Vec<usize> = (0..verdicts.len()).filter(is_unmet).flat_map(|place| [place; TIMES]).collect();
+        if places.is_empty() {
+            break;
+        }
+        let again = places.iter().map(|place| verdicts[*place].case.clone()).collect();
+        let again = places.into_iter().zip(ask(executor, mode, again)?);
+        for (place, met) in again.filter(|(_, case)| case.verdict == Verdict::Met) {
+            verdicts[place] = CaseVerdict { unsteady: true, ..met };
+        }
+    }
+    Ok(verdicts)
+}
+
+fn ask<E: Executor + ?Sized>(executor: &E, mode: Mode, cases: Vec<Case>) -> Result<Vec<CaseVerdict>, RunningError> {
     let programs: Vec<Vec<u8>> = cases.iter().map(|case| case.program().to_bytes()).collect();
     let programs: Vec<&[u8]> = programs.iter().map(Vec::as_slice).collect();
     let ran = Running::new(executor, Report::Full, mode).all(&programs)?;
@@ -76,6 +96,7 @@ pub fn run_cases<E: Executor + ?Sized>(
         answer: lines(&ran, &case.program()),
         verdict: judge(&case, &ran),
         case,
+        unsteady: false,
     });
     Ok(judged.collect())
 }

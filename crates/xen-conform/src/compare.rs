@@ -152,9 +152,9 @@ pub(crate) fn compare(pair: Pair<'_>, mode: Mode, programs: &[Program]) -> Resul
 
 /// Boots in which real Xen is asked again for everything. It now and then has something of its own to do, which
 /// interrupts a call and shows in its registers; hardly ever in the same place each time.
-const TRIES: usize = 2;
+pub(crate) const TRIES: usize = 2;
 /// How often it is asked in each of them.
-const TIMES: usize = 4;
+pub(crate) const TIMES: usize = 4;
 
 impl Compared {
     /// Counts what a program came to on the mock; whether it is to be compared.

@@ -30,6 +30,8 @@ struct Report {
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Side {
     met: usize,
+    /// Of those, how many only when asked again.
+    unsteady: usize,
     unmet: Vec<Unmet>,
 }
 
@@ -74,11 +76,12 @@ fn dealt(shard: Option<Shard>) -> Cases {
 fn side(executor: &dyn Executor, cases: &[Case]) -> Result<Side> {
     let verdicts = run_cases(executor, Mode::None, cases.to_vec())?;
     let met = verdicts.iter().filter(|case| case.verdict == Answered::Met).count();
+    let unsteady = verdicts.iter().filter(|case| case.unsteady).count();
     let unmet = verdicts.into_iter().filter_map(|CaseVerdict { case, verdict, .. }| match verdict {
         Answered::Unmet(why) | Answered::Unmodelled(why) => Some(Unmet { case: case.name, title: case.title, why }),
         _ => None,
     });
-    Ok(Side { met, unmet: unmet.collect() })
+    Ok(Side { met, unsteady, unmet: unmet.collect() })
 }
 
 fn skipped(unproved: Vec<Unproved>) -> Vec<Skipped> {
@@ -111,6 +114,7 @@ pub(super) fn merged(shards: &Shards) -> Result<(String, Verdict)> {
 impl Side {
     fn merge(&mut self, other: Self) {
         self.met += other.met;
+        self.unsteady += other.unsteady;
         self.unmet.extend(other.unmet);
     }
 
@@ -170,8 +174,9 @@ fn html(report: &Report, verdict: Verdict) -> String {
 fn text(report: &Report) -> String {
     let Report { cases, unproved, .. } = report;
     let mut text = String::new();
-    for (name, Side { met, unmet }) in report.sides() {
-        let _ = writeln!(text, "{name}: {met} of {cases} cases met");
+    for (name, Side { met, unsteady, unmet }) in report.sides() {
+        let again = if *unsteady > 0 { format!(", {unsteady} only when asked again") } else { String::new() };
+        let _ = writeln!(text, "{name}: {met} of {cases} cases met{again}");
         for Unmet { case, title, why } in unmet {
             let _ = writeln!(text, "  ! {case}: {title}\n      {why}");
         }
