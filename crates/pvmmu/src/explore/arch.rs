@@ -104,7 +104,7 @@ fn render(explored: &[Explored], campaign: &Campaign, format: ReportFormat) -> R
 fn asked(args: &ExploreArgs, model: Model) -> Result<Vec<(Arc<Scenario>, Vec<Design>)>> {
     let own: Vec<Bug> = bugs()
         .into_iter()
-        .filter(|bug| args.name.as_ref().is_none_or(|name| bug.scenario.name == name.as_str()))
+        .filter(|bug| args.name.as_ref().is_none_or(|name| bug.scenario.name.eq_ignore_ascii_case(name)))
         .collect();
     let others = if args.name.is_some() && !own.is_empty() { Vec::new() } else { exhibits(args)? };
     let mut asked = Vec::new();

@@ -270,13 +270,22 @@ fn policies(args: &ExploreArgs, exhibit: &Exhibit) -> Result<Vec<Policy>> {
 }
 
 fn explore(args: &ExploreArgs, policy: Policy, scenario: Arc<Scenario>) -> Result<Explored> {
-    let begun = Instant::now();
+    let (begun, options) = (Instant::now(), options(args));
     if let Some(schedule) = &args.schedule {
         let schedule: Schedule = schedule.parse()?;
         let (found, moments) = policy.replay(&scenario, &schedule)?;
         let fault = found.map(|found| Fault { found, schedule, moments: moments.clone() });
         let seen = Seen { schedules: 1, ..Seen::default() };
-        return Ok(Explored { scenario, policy, seen, complete: false, fault, moments, time: begun.elapsed() });
+        return Ok(Explored {
+            scenario,
+            policy,
+            seen,
+            complete: false,
+            fault,
+            moments,
+            time: begun.elapsed(),
+            options,
+        });
     }
     let progress = progress(&scenario, policy);
     let observe = |seen: &Seen| {
@@ -290,7 +299,17 @@ fn explore(args: &ExploreArgs, policy: Policy, scenario: Arc<Scenario>) -> Resul
     };
     progress.finish_and_clear();
     let moments = fault.as_ref().map(|fault| fault.moments.clone()).unwrap_or_default();
-    Ok(Explored { scenario, policy, seen, complete, fault, moments, time: begun.elapsed() })
+    Ok(Explored { scenario, policy, seen, complete, fault, moments, time: begun.elapsed(), options })
+}
+
+/// The options that make a scenario another than the catalogue's. Bounds are none of them: a schedule is gone past all.
+fn options(args: &ExploreArgs) -> String {
+    let with = |name: &str, value: Option<String>| value.map_or(String::new(), |value| format!(" --{name} {value}"));
+    let nested = if args.nested { " --nested" } else { "" };
+    with("operations", args.operations.map(|operations| operations.to_string()))
+        + nested
+        + &with("vcpus", args.vcpus.map(|vcpus| vcpus.to_string()))
+        + &with("tasks", args.tasks.map(|tasks| tasks.to_string()))
 }
 
 /// How far it is, for a person who waits; nothing where nobody does.

@@ -26,6 +26,9 @@ pub(super) struct Record {
     pub(super) complete: bool,
     pub(super) violations: Vec<Violation>,
     pub(super) seconds: f64,
+    /// What made the scenario another than the catalogue's, as options; part of the command that goes a way again.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) options: String,
 }
 
 /// How many programs that is.
@@ -74,9 +77,9 @@ impl Record {
 
     /// The command that goes the way of the fault again; empty without one.
     pub(super) fn again(&self) -> String {
-        let Self { name, policy, .. } = self;
+        let Self { name, policy, options, .. } = self;
         let again = |Violation { schedule, .. }: &Violation| {
-            format!("pvmmu explore {name} --policy {policy} --schedule {schedule}")
+            format!("pvmmu explore {name}{options} --policy {policy} --schedule {schedule}")
         };
         self.violations.first().map(again).unwrap_or_default()
     }

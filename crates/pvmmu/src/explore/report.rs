@@ -18,6 +18,8 @@ pub(super) struct Explored {
     /// The way to show: to the fault, or the one asked for.
     pub(super) moments: Vec<Moment>,
     pub(super) time: Duration,
+    /// What made the scenario another than the catalogue's, as options.
+    pub(super) options: String,
 }
 
 /// All there is to explore.
@@ -61,7 +63,7 @@ impl Explored {
 
     /// All but the way.
     pub(super) fn record(&self) -> Record {
-        let Self { scenario, policy, seen, fault, complete, time, .. } = self;
+        let Self { scenario, policy, seen, fault, complete, time, options, .. } = self;
         let bounds = scenario.bounds;
         let violation = |fault: &Fault| Violation {
             rule: fault.found.rule().map(|rule| rule.to_string()),
@@ -88,6 +90,7 @@ impl Explored {
             complete: *complete,
             violations: fault.iter().map(violation).collect(),
             seconds: time.as_secs_f64(),
+            options: options.clone(),
         }
     }
 }

@@ -84,7 +84,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<(String, Verdict)> {
     };
     let outcomes = if is_xen { replay.on_xen(columns) } else { replay.outcomes(columns).map_err(Into::into) };
     let mut outcomes = outcomes.with_context(|| replay.subject.name.clone())?;
-    outcomes.iter_mut().for_each(page::dress);
+    if perfetto.is_some() || *format == ReportFormat::Html {
+        outcomes.iter_mut().for_each(page::dress);
+    }
     if let Some(file) = perfetto {
         write_perfetto(file, &replay.subject, &outcomes)?;
     }
